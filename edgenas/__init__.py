@@ -1,0 +1,3 @@
+"""edgenas: a hardware-aware neural-architecture-search compiler for edge deployment."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,60 @@
+"""Timing plans, samples and predictions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Coverage = Literal["measured", "interpolated", "extrapolated"]
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurementPlan:
+    """How often and how something is timed.
+
+    Visits to one artefact are spread over the whole run; `n_runs` runs in a row make a visit,
+    after `n_warmup` runs that do not count. A visit that takes longer than `timeout_s` is ended.
+    With `spread_s` the visits are spaced out to take at least that long together, because a
+    machine can stay in a slow state for seconds on end.
+    """
+
+    n_visits: int = 12
+    n_runs: int = 3
+    n_warmup: int = 1
+    timeout_s: float = 60.0
+    spread_s: float = 0.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """All timed runs of one artefact, shape (n_visits, n_runs), in milliseconds."""
+
+    key: str
+    samples_ms: npt.NDArray[np.float64]
+
+    @property
+    def latency_ms(self) -> float:
+        """The latency undisturbed: the least, over the visits, of a visit's median.
+
+        Repeats in a row share the machine's state, so the median inside a visit removes spikes and
+        the minimum over visits, which are minutes apart, removes slow states.
+        """
+        return float(np.median(self.samples_ms, axis=1).min())
+
+    def percentile_ms(self, percent: float) -> float:
+        """Return a percentile over every run, disturbed ones included."""
+        return float(np.percentile(self.samples_ms, percent))
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A predicted value with its interval and how the table knows it."""
+
+    value: float
+    low: float
+    high: float
+    coverage: Coverage

@@ -1,0 +1,111 @@
+"""Objectives and constraints on them, and how a user writes a constraint."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from edgenas.core.errors import UsageError, choices
+
+Direction = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """A quantity of an architecture, its unit, and which way is better.
+
+    `bound` is the worst value worth considering (the reference of the hypervolume) if there is one.
+    """
+
+    name: str
+    unit: str
+    direction: Direction
+    bound: float | None = None
+
+    def minimised(self, value: float) -> float:
+        """Return `value` turned so that less is better."""
+        return value if self.direction == "minimize" else -value
+
+
+OBJECTIVES = {
+    objective.name: objective
+    for objective in (
+        Objective("accuracy", "fraction", "maximize", 0.0),
+        Objective("latency_ms", "ms", "minimize"),
+        Objective("n_macs", "MACs", "minimize"),
+        Objective("n_params", "parameters", "minimize"),
+        Objective("peak_activation_kib", "KiB", "minimize"),
+        Objective("weights_kib", "KiB", "minimize"),
+    )
+}
+"""Objectives that edgenas knows, by name."""
+
+_CONSTRAINT = re.compile(
+    r"\s*(?P<name>[a-z_0-9]+)\s*(?P<sign><=|>=)\s*(?P<limit>[0-9.eE+-]+)"
+    r"\s*(?:@\s*(?P<confidence>[0-9.]+)\s*(?P<percent>%?))?\s*"
+)
+
+
+def objective(name: str) -> Objective:
+    """Return the objective called `name`.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in OBJECTIVES:
+        raise UsageError(f"unknown objective {name!r}; {choices(name, OBJECTIVES)}")
+    return OBJECTIVES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """`name` must be at most (at least, for maximised ones) `limit`.
+
+    With a `confidence` in (0, 1) the upper end of the prediction's interval of that one-sided
+    confidence must keep the limit, not the predicted value.
+    """
+
+    name: str
+    limit: float
+    confidence: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Read e.g. ``latency_ms <= 20 @ 90%`` or ``accuracy>=0.9``.
+
+        Raises:
+            UsageError: the text is not a constraint, or its sign fights the objective.
+        """
+        match = _CONSTRAINT.fullmatch(text)
+        try:
+            if match is None:
+                raise ValueError
+            limit = float(match["limit"])
+            confidence = float(match["confidence"]) if match["confidence"] else None
+        except ValueError:
+            raise UsageError(
+                f"not a constraint: {text!r}; write e.g. 'latency_ms <= 2', "
+                "'latency_ms <= 2 @ 90%' or 'accuracy >= 0.9'"
+            ) from None
+        if confidence is not None and match["percent"]:
+            confidence /= 100
+        wanted = objective(match["name"])
+        if (match["sign"] == "<=") != (wanted.direction == "minimize"):
+            right = "<=" if wanted.direction == "minimize" else ">="
+            raise UsageError(f"{wanted.name} is to {wanted.direction}: write {right} in {text!r}")
+        if confidence is not None and not 0.5 <= confidence < 1:
+            raise UsageError(
+                f"a confidence lies in [50%, 100%), not {match['confidence']} ({text})"
+            )
+        return cls(wanted.name, limit, confidence)
+
+    def violation(self, value: float) -> float:
+        """Return by how much `value` breaks the limit; at most 0 where it is kept."""
+        wanted = objective(self.name)
+        return wanted.minimised(value) - wanted.minimised(self.limit)
+
+    def __str__(self) -> str:
+        sign = "<=" if objective(self.name).direction == "minimize" else ">="
+        text = f"{self.name} {sign} {self.limit:g}"
+        return text if self.confidence is None else f"{text} @ {self.confidence:.0%}"

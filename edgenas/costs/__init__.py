@@ -1,0 +1,1 @@
+"""Costs that can be believed: tables with passports, calibration, prediction intervals."""

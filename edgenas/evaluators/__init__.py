@@ -1,0 +1,1 @@
+"""Objective values of architectures."""

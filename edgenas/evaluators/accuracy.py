@@ -1,0 +1,77 @@
+"""Validation accuracy of architectures with the weights that they share in a supernet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.architecture import Architecture
+from edgenas.core.errors import SpaceError, TrainingError
+from edgenas.core.evaluation import Evaluation
+from edgenas.evaluators.base import Evaluator
+from edgenas.oneshot.data.base import ImageDataset
+from edgenas.oneshot.evaluate import accuracy, calibration_images, network_inputs, recalibrate
+from edgenas.oneshot.optimisation import prepare_torch
+from edgenas.oneshot.supernet import Supernet, extract
+from edgenas.oneshot.training import check_fit
+from edgenas.spaces.base import SearchSpace
+
+
+class SharedWeightsAccuracy(Evaluator):
+    """Accuracy on the validation part, a fraction, batch norms recalibrated for each network.
+
+    The supernet is only read. The same architecture always gets the same value.
+
+    Args:
+        supernet: trained shared weights.
+        space: of the supernet.
+        dataset: calibrates on its train part and evaluates on its validation part.
+        n_calibration_images: from the train part, always the same ones.
+        threads: of torch.
+
+    Raises:
+        DataError: the data set does not fit the space.
+        SpaceError: the supernet is of another space.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        space: SearchSpace,
+        dataset: ImageDataset,
+        *,
+        n_calibration_images: int = 1024,
+        threads: int = 1,
+    ) -> None:
+        check_fit(space, dataset)
+        if supernet.space_fingerprint != space.fingerprint:
+            raise SpaceError(
+                f"the supernet is of space {supernet.space_fingerprint}, asked was {space.name} "
+                f"({space.fingerprint}); train a supernet for this space"
+            )
+        self.supernet, self.space, self.dataset = supernet, space, dataset
+        self.threads = threads
+        self._calibration: npt.NDArray[np.uint8] = calibration_images(
+            dataset, n_images=n_calibration_images
+        )
+
+    def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the accuracy of each of `archs` (see `Evaluator.evaluate`)."""
+        foreign = sorted({arch.space for arch in archs} - {self.space.name})
+        if foreign:
+            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        prepare_torch(self.threads)
+        return [self._evaluate_one(arch) for arch in archs]
+
+    def _evaluate_one(self, arch: Architecture) -> Evaluation:
+        try:
+            self.space.check(arch.row[None])
+            module = extract(self.supernet, self.space, arch.row)
+            recalibrate(module, network_inputs(module, self.dataset, self._calibration))
+            value = accuracy(module, self.dataset, self.dataset.validation)
+        # RuntimeError is how torch reports everything, memory included.
+        except (SpaceError, TrainingError, RuntimeError, MemoryError) as error:
+            return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")
+        return Evaluation(arch, "complete", {"accuracy": value})

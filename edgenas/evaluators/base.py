@@ -1,0 +1,21 @@
+"""The contract of everything that gives architectures objective values."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from edgenas.core.architecture import Architecture
+from edgenas.core.evaluation import Evaluation
+
+
+class Evaluator(ABC):
+    """Objective values of architectures."""
+
+    @abstractmethod
+    def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
+        """Return one evaluation for each of `archs`, in their order.
+
+        What goes wrong with one architecture is its evaluation, status ``failed``, and stops no
+        other. What is wrong with all of them, such as another space, is raised.
+        """

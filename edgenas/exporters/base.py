@@ -1,0 +1,209 @@
+"""What an exporter is: a trained network in, a file of its target out; numpy in, no torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core import extras
+from edgenas.core.artifact import Artifact
+from edgenas.core.errors import ExportError
+from edgenas.core.files import write_bytes
+from edgenas.core.ops import Graph, Shape
+from edgenas.core.registry import Registry
+from edgenas.exporters.recipe import Recipe, load_recipe
+from edgenas.lowering.plan import check, node_weights
+from edgenas.lowering.weights import Weights
+
+Images = npt.NDArray[np.float32]
+"""Normalised images, channels first, shape (n, channels, height, width)."""
+
+INPUT_NAME = "image"
+OUTPUT_NAME = "logits"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportRequest:
+    """A trained network and what its file is held against.
+
+    `weights` have batch norms folded. `mean` and `std` (one a channel) say how pixels in [0, 1]
+    became what the network reads. `reference_logits`, shape (n, n_classes), are what the trained
+    network answers to `reference_inputs`. The test part is optional: `test_images`,
+    `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
+    """
+
+    graph: Graph
+    weights: Weights
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    class_names: tuple[str, ...]
+    reference_inputs: Images
+    reference_logits: npt.NDArray[np.float32]
+    test_images: Images | None = None
+    test_labels: npt.NDArray[np.int64] | None = None
+    test_accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Names and shapes (as the file has them, batch included) of a model's one input and output."""
+
+    input_name: str
+    input_shape: Shape
+    output_name: str
+    output_shape: Shape
+
+
+class Exporter(ABC):
+    """Writes one target's files.
+
+    `packages` are the import names that writing needs, and `run_packages` what running needs.
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str]
+    input_layout: ClassVar[str] = "NCHW"
+    packages: ClassVar[tuple[str, ...]] = ()
+    run_packages: ClassVar[tuple[str, ...]] = ()
+    recipe_model: ClassVar[type[Recipe]] = Recipe
+
+    def __init__(self, recipe: Recipe) -> None:
+        if not isinstance(recipe, self.recipe_model):
+            raise ExportError(f"the exporter {self.name} needs a {self.recipe_model.__name__}")
+        self.recipe = recipe
+
+    @classmethod
+    def with_recipe(cls, precision: str = "float32") -> Exporter:
+        """Return the exporter with the shipped (or the user's own) recipe of `precision`.
+
+        Raises:
+            ExportError: there is no recipe for it.
+        """
+        return cls(load_recipe(cls.name, precision, cls.recipe_model))
+
+    def unavailable_reason(self) -> str | None:
+        """Return why files of this target cannot be written here, or None if they can."""
+        return _first_reason(self.packages)
+
+    def unavailable_to_run_reason(self) -> str | None:
+        """Return why files of this target cannot be run here, or None if they can."""
+        return _first_reason(self.run_packages)
+
+    def export(self, request: ExportRequest, path: Path) -> Artifact:
+        """Write the network to `path`, whole or not at all, and return the file's description.
+
+        Raises:
+            ExportError: the request is inconsistent, weights are not finite, or the target cannot
+                express the network; nothing is written then.
+            MissingExtraError: a package that writing needs is not installed.
+            StorageError: the file cannot be written.
+        """
+        if path.suffix != self.suffix:
+            raise ExportError(f"{path}: a file for {self.name} must be called *{self.suffix}")
+        check_request(request)
+        for package in self.packages:
+            extras.require(package)
+        write_bytes(path, self.serialise(request))
+        return Artifact.of(path)
+
+    def expected(self, request: ExportRequest) -> Signature:
+        """Return the names and shapes that the file of `request` must have."""
+        channels, height, width = request.graph.in_shape
+        if self.input_layout == "NHWC":
+            input_shape = (1, height, width, channels)
+        else:
+            input_shape = (1, channels, height, width)
+        return Signature(INPUT_NAME, input_shape, OUTPUT_NAME, (1, *request.graph.out_shape))
+
+    @abstractmethod
+    def serialise(self, request: ExportRequest) -> bytes:
+        """Return the content of the file; the request has been checked."""
+
+    @abstractmethod
+    def signature(self, path: Path) -> Signature:
+        """Return the names and shapes that the file declares.
+
+        Raises:
+            ExportError: the file is damaged, or cannot be read on this machine.
+        """
+
+    @abstractmethod
+    def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
+        """Return the logits, shape (n, n_classes), of the file for `images`, one at a time.
+
+        Raises:
+            ExportError: the file is damaged, cannot run here, or does not take such images.
+        """
+
+
+EXPORTERS: Registry[type[Exporter]] = Registry("exporter")
+"""Target name to its exporter."""
+
+
+def check_request(request: ExportRequest) -> None:
+    """Check that all parts of `request` fit together and that every number is finite.
+
+    Raises:
+        ExportError: they do not; the message names the part.
+    """
+    graph = request.graph
+    check(graph, request.weights)
+    for name in (name for node in graph.nodes for name in node_weights(node)):
+        finite = np.isfinite(request.weights[name])
+        if not finite.all():
+            raise ExportError(
+                f"weights {name!r}: {np.count_nonzero(~finite)} of {finite.size} values are NaN or "
+                "infinite; the training diverged: train again with a smaller learning rate"
+            )
+    n_channels, n_inputs = graph.in_shape[0], len(request.reference_inputs)
+    wanted = {
+        "mean": ((n_channels,), np.shape(request.mean)),
+        "std": ((n_channels,), np.shape(request.std)),
+        "class_names": (graph.out_shape, (len(request.class_names),)),
+        "reference_inputs": ((n_inputs, *graph.in_shape), request.reference_inputs.shape),
+        "reference_logits": ((n_inputs, *graph.out_shape), request.reference_logits.shape),
+    }
+    for name, (expected, found) in wanted.items():
+        if expected != found:
+            raise ExportError(f"{name} has shape {found}; the network needs {expected}")
+    if not n_inputs:
+        raise ExportError("reference_inputs is empty; at least one real image is needed")
+    if not all(np.isfinite(a).all() for a in (request.reference_inputs, request.reference_logits)):
+        raise ExportError("reference inputs or logits hold NaN or infinite values")
+    _check_test_part(request)
+
+
+def _check_test_part(request: ExportRequest) -> None:
+    parts = (request.test_images, request.test_labels, request.test_accuracy)
+    if all(part is None for part in parts):
+        return
+    images, labels, accuracy = parts
+    if images is None or labels is None or accuracy is None:
+        raise ExportError("test_images, test_labels and test_accuracy come together or not at all")
+    if images.shape != (len(labels), *request.graph.in_shape) or labels.ndim != 1:
+        raise ExportError(
+            f"test_images {images.shape} and test_labels {labels.shape} do not fit each other or "
+            f"the network's input {request.graph.in_shape}"
+        )
+    if not len(labels) or not 0 <= accuracy <= 1:
+        raise ExportError(f"an accuracy of {accuracy} on {len(labels)} test images is impossible")
+
+
+def check_images(images: Images, in_shape: Shape) -> None:
+    """Check that `images` have shape (n, *in_shape).
+
+    Raises:
+        ExportError: they do not.
+    """
+    if images.shape[1:] != in_shape:
+        raise ExportError(f"images of shape {images.shape} given; the file takes (n, *{in_shape})")
+
+
+def _first_reason(packages: tuple[str, ...]) -> str | None:
+    reasons = (extras.unavailable_reason(package) for package in packages)
+    return next((reason for reason in reasons if reason), None)

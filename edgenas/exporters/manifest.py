@@ -1,0 +1,258 @@
+"""The manifest: a JSON file beside each model file that says what it is, where from, how proven."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from edgenas.core.artifact import Artifact
+from edgenas.core.counts import n_macs, n_params, peak_activation_bytes, weight_bytes
+from edgenas.core.errors import SchemaError
+from edgenas.core.files import write_json
+from edgenas.core.measurement import Coverage
+from edgenas.core.schema import StrictModel
+from edgenas.exporters.base import Exporter, ExportRequest
+from edgenas.exporters.validate import Check
+
+SCHEMA_VERSION: Literal[1] = 1
+_DISTRIBUTIONS = (
+    "edgenas",
+    "numpy",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "flatbuffers",
+    "tensorrt-rtx-cu12",
+)
+
+
+class Source(StrictModel):
+    """Where the network comes from."""
+
+    run: str
+    architecture_id: str
+    space: str
+    genes: tuple[int, ...]
+    config: dict[str, Any]
+    data: str
+    budget: tuple[str, ...] = ()
+
+
+class Resize(StrictModel):
+    """How an image of another size becomes `height` x `width`."""
+
+    height: int
+    width: int
+    interpolation: str
+
+
+class PredictedLatency(StrictModel):
+    """What the cost model said before anything was built; the interval holds with `confidence`."""
+
+    device: str
+    runtime: str
+    latency_ms: float
+    low_ms: float
+    high_ms: float
+    confidence: float
+    coverage: Coverage
+
+
+class MeasuredLatency(StrictModel):
+    """The exported file, timed on the device; `latency_ms` as `Measurement.latency_ms` defines."""
+
+    device: str
+    runtime: str
+    runtime_version: str
+    n_threads: int
+    n_samples: int
+    latency_ms: float
+    median_ms: float
+    p90_ms: float
+
+
+class FileEntry(StrictModel):
+    """The model file."""
+
+    name: str
+    sha256: str
+    n_bytes: int
+
+
+class Counts(StrictModel):
+    """What the network costs on paper."""
+
+    n_macs: int
+    n_params: int
+    weights_kib: float
+    peak_activation_kib: float
+
+
+class InputEntry(StrictModel):
+    """What the model reads: ``(pixel / 255 - mean) / std`` for every channel."""
+
+    name: str
+    shape: tuple[int, ...]
+    layout: str
+    dtype: str
+    pixel_range: tuple[float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resize: Resize
+
+
+class OutputEntry(StrictModel):
+    """What the model answers: one logit a class, no softmax."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    class_names: tuple[str, ...]
+
+
+class CheckEntry(StrictModel):
+    """A check that was made; see `edgenas.exporters.validate.Check`."""
+
+    name: str
+    passed: bool
+    measured: float | None
+    tolerance: float | None
+    detail: str
+
+
+class Manifest(StrictModel):
+    """The whole document; `not_run` maps what could not be done here to the reason."""
+
+    schema_version: Literal[1]
+    target: str
+    precision: str
+    file: FileEntry
+    source: Source
+    counts: Counts
+    input: InputEntry
+    output: OutputEntry
+    options: dict[str, Any]
+    checks: tuple[CheckEntry, ...]
+    predicted_latency: PredictedLatency | None
+    measured_latency: MeasuredLatency | None
+    not_run: dict[str, str]
+    versions: dict[str, str]
+
+
+def make_manifest(  # noqa: PLR0913
+    exporter: Exporter,
+    request: ExportRequest,
+    artifact: Artifact,
+    *,
+    checks: Sequence[Check],
+    source: Source,
+    interpolation: str = "bilinear",
+    predicted_latency: PredictedLatency | None = None,
+    measured_latency: MeasuredLatency | None = None,
+    not_run: dict[str, str] | None = None,
+) -> Manifest:
+    """Return the manifest of an exported file.
+
+    Checks that were not made go to `not_run` with their reason, and so does a latency that is
+    None, unless `not_run` already gives one under ``predicted_latency`` or ``measured_latency``.
+    """
+    reasons = {check.name: check.detail for check in checks if check.passed is None}
+    if predicted_latency is None:
+        reasons["predicted_latency"] = "no latency table of the target was given"
+    if measured_latency is None:
+        reason = exporter.unavailable_to_run_reason()
+        reasons["measured_latency"] = reason or "the file was not timed in this run"
+    expected = exporter.expected(request)
+    _, height, width = request.graph.in_shape
+    recipe = exporter.recipe.model_dump(mode="json")
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        target=exporter.name,
+        precision=exporter.recipe.precision,
+        file=FileEntry(
+            name=artifact.path.name,
+            sha256=artifact.sha256,
+            n_bytes=artifact.path.stat().st_size,
+        ),
+        source=source,
+        counts=_counts(request),
+        input=InputEntry(
+            name=expected.input_name,
+            shape=expected.input_shape,
+            layout=exporter.input_layout,
+            dtype="float32",
+            pixel_range=(0.0, 1.0),
+            mean=request.mean,
+            std=request.std,
+            resize=Resize(height=height, width=width, interpolation=interpolation),
+        ),
+        output=OutputEntry(
+            name=expected.output_name,
+            shape=expected.output_shape,
+            dtype="float32",
+            class_names=request.class_names,
+        ),
+        options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},
+        checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
+        predicted_latency=predicted_latency,
+        measured_latency=measured_latency,
+        not_run=reasons | (not_run or {}),
+        versions=tool_versions(),
+    )
+
+
+def manifest_path(path: Path) -> Path:
+    """Return where the manifest of the model file at `path` lies: ``model.onnx.json``."""
+    return path.with_name(f"{path.name}.json")
+
+
+def write_manifest(manifest: Manifest, path: Path) -> Path:
+    """Write the manifest of the model file at `path` beside it; return the manifest's path."""
+    target = manifest_path(path)
+    write_json(target, manifest.model_dump(mode="json"))
+    return target
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Return the manifest of the model file at `path`.
+
+    Raises:
+        SchemaError: it is missing, or not a manifest of this version.
+    """
+    source = manifest_path(path)
+    try:
+        return Manifest.model_validate_json(source.read_bytes())
+    except OSError as error:
+        raise SchemaError(f"{source}: cannot be read ({error}); export the model again") from error
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "document"
+        raise SchemaError(f"{source}: {place}: {first['msg']}; export the model again") from error
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of Python and of each installed package that has a part in a file."""
+    versions = {"python": platform.python_version()}
+    for name in _DISTRIBUTIONS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _counts(request: ExportRequest) -> Counts:
+    graph = request.graph
+    return Counts(
+        n_macs=n_macs(graph),
+        n_params=n_params(graph),
+        weights_kib=weight_bytes(graph) / 1024,
+        peak_activation_kib=peak_activation_bytes(graph) / 1024,
+    )

@@ -1,0 +1,78 @@
+"""TFLite files, run by LiteRT with XNNPACK."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.errors import ExportError
+from edgenas.core.extras import require
+from edgenas.exporters.base import (
+    EXPORTERS,
+    INPUT_NAME,
+    OUTPUT_NAME,
+    Exporter,
+    ExportRequest,
+    Images,
+    Signature,
+    check_images,
+)
+from edgenas.exporters.recipe import Recipe
+from edgenas.lowering.tflite import lower
+
+
+class TfliteRecipe(Recipe):
+    """Adds nothing: float32 TFLite has no options."""
+
+
+@EXPORTERS.add("tflite")
+class TfliteExporter(Exporter):
+    """TFLite, batch 1, channels last."""
+
+    name: ClassVar[str] = "tflite"
+    suffix: ClassVar[str] = ".tflite"
+    input_layout: ClassVar[str] = "NHWC"
+    packages: ClassVar[tuple[str, ...]] = ("ai_edge_litert.schema_py_generated", "flatbuffers")
+    run_packages: ClassVar[tuple[str, ...]] = ("ai_edge_litert.interpreter",)
+    recipe_model: ClassVar[type[Recipe]] = TfliteRecipe
+
+    def serialise(self, request: ExportRequest) -> bytes:
+        """Return the flatbuffer."""
+        return lower(request.graph, request.weights, input_name=INPUT_NAME, output_name=OUTPUT_NAME)
+
+    def signature(self, path: Path) -> Signature:
+        """Return the names and shapes of the file's one signature."""
+        runner = _interpreter(path).get_signature_runner()
+        ((source, detail),) = runner.get_input_details().items()
+        ((result, result_detail),) = runner.get_output_details().items()
+        return Signature(source, _shape(detail), result, _shape(result_detail))
+
+    def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
+        """Run the file with LiteRT; `images` are channels first here, too."""
+        interpreter = _interpreter(path)
+        source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        _, height, width, channels = _shape(source)
+        check_images(images, (channels, height, width))
+        logits = np.empty((len(images), *_shape(result)[1:]), np.float32)
+        for i, image in enumerate(images):
+            interpreter.set_tensor(source["index"], image.transpose(1, 2, 0)[np.newaxis])
+            interpreter.invoke()
+            logits[i] = interpreter.get_tensor(result["index"])[0]
+        return logits
+
+
+def _shape(detail: Any) -> tuple[int, ...]:
+    return tuple(int(size) for size in detail["shape"])
+
+
+def _interpreter(path: Path) -> Any:
+    module = require("ai_edge_litert.interpreter")
+    try:
+        interpreter = module.Interpreter(model_path=str(path), num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"{path}: LiteRT cannot load it: {error}") from error
+    return interpreter

@@ -1,0 +1,196 @@
+"""Is the exported file the trained network? Names, shapes, values and accuracy, in that order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.artifact import Artifact
+from edgenas.core.errors import ExportError, StorageError, ValidationError
+from edgenas.core.files import sha256_of
+from edgenas.exporters.base import Exporter, ExportRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding about a file. `passed` is None where the check could not be made here.
+
+    Where a number was measured it must be at most `tolerance`; `detail` says it in words.
+    """
+
+    name: str
+    passed: bool | None
+    measured: float | None
+    tolerance: float | None
+    detail: str
+
+
+def validate(exporter: Exporter, request: ExportRequest, artifact: Artifact) -> list[Check]:
+    """Return all checks of `artifact`; what could not be checked here says why.
+
+    Whoever wants a manifest of a file that fails calls the two halves: `run_checks`, then writes
+    the manifest, then `settle`.
+
+    Raises:
+        ValidationError: as `settle`.
+    """
+    checks = run_checks(exporter, request, artifact)
+    settle(checks, artifact)
+    return checks
+
+
+def settle(checks: Sequence[Check], artifact: Artifact) -> None:
+    """Let a sound file be; rename a failed one to ``<name>.failed``, that nobody deploys it.
+
+    Raises:
+        ValidationError: at least one check failed; the message has all of them.
+    """
+    if all(check.passed is not False for check in checks):
+        return
+    broken = set_aside(artifact.path)
+    lines = "\n".join(f"  {_word(check)} {check.name}: {check.detail}" for check in checks)
+    raise ValidationError(
+        f"{artifact.path}: the exported file is not the trained network; it is now called "
+        f"{broken.name}\n{lines}\nrun `edgenas doctor`, then export again"
+    )
+
+
+def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -> list[Check]:
+    """Return all checks of `artifact`, failed ones included; touches nothing."""
+    content = _content(artifact)
+    if not content.passed:
+        rest = ("names", "shapes", "values", "top1", "accuracy")
+        return [content, *_skipped(rest, "the file's content is not what was written")]
+    reason = exporter.unavailable_to_run_reason()
+    if reason:
+        return [content, *_skipped(("names", "shapes", "values", "top1", "accuracy"), reason)]
+    checks = [content, *_interface(exporter, request, artifact.path)]
+    try:
+        logits = exporter.infer(artifact.path, request.reference_inputs)
+    except ExportError as error:
+        checks.append(
+            Check("values", passed=False, measured=None, tolerance=None, detail=str(error))
+        )
+        return [*checks, *_skipped(("top1", "accuracy"), "the file does not run")]
+    checks += [_values(exporter, request, logits), _top1(request, logits)]
+    return [*checks, _accuracy(exporter, request, artifact.path)]
+
+
+def set_aside(path: Path) -> Path:
+    """Rename the file at `path` to ``<name>.failed`` and return that path.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    broken = path.with_name(f"{path.name}.failed")
+    try:
+        path.replace(broken)
+    except OSError as error:
+        raise StorageError(
+            f"{path} failed its checks and cannot be renamed ({error}): do not deploy it"
+        ) from error
+    return broken
+
+
+def _content(artifact: Artifact) -> Check:
+    try:
+        found = sha256_of(artifact.path)
+    except OSError as error:
+        return Check("content", False, None, None, f"{artifact.path} cannot be read: {error}")
+    if found == artifact.sha256:
+        return Check("content", True, None, None, f"SHA-256 {found}")
+    return Check(
+        "content",
+        passed=False,
+        measured=None,
+        tolerance=None,
+        detail=f"SHA-256 is {found}, {artifact.sha256} was written: truncated or changed",
+    )
+
+
+def _interface(exporter: Exporter, request: ExportRequest, path: Path) -> list[Check]:
+    expected = exporter.expected(request)
+    try:
+        found = exporter.signature(path)
+    except ExportError as error:
+        return [
+            Check("names", passed=False, measured=None, tolerance=None, detail=str(error)),
+            *_skipped(("shapes",), "the file cannot be opened"),
+        ]
+    pairs = {
+        "names": (
+            (expected.input_name, expected.output_name),
+            (found.input_name, found.output_name),
+        ),
+        "shapes": (
+            (expected.input_shape, expected.output_shape),
+            (found.input_shape, found.output_shape),
+        ),
+    }
+    return [
+        Check(
+            name,
+            passed=wanted == got,
+            measured=None,
+            tolerance=None,
+            detail=f"{got[0]} -> {got[1]}" + ("" if wanted == got else f", not {wanted}"),
+        )
+        for name, (wanted, got) in pairs.items()
+    ]
+
+
+def _values(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
+    reference = request.reference_logits.astype(np.float64)
+    scale = float(np.abs(reference).max())
+    difference = float(np.abs(logits - reference).max())
+    tolerance = exporter.recipe.tolerance
+    # A network that answers 0 everywhere leaves no scale; the difference must then be 0 itself.
+    relative = difference / scale if scale else difference
+    return Check(
+        "values",
+        passed=bool(relative <= tolerance),  # False for NaN
+        measured=relative if np.isfinite(relative) else None,
+        tolerance=tolerance,
+        detail=f"max |difference| {difference:.3g}, max |logit| {scale:.3g} over "
+        f"{len(logits)} real inputs",
+    )
+
+
+def _top1(request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
+    differ = logits.argmax(axis=1) != request.reference_logits.argmax(axis=1)
+    return Check(
+        "top1",
+        passed=not differ.any(),
+        measured=float(differ.mean()),
+        tolerance=0.0,
+        detail=f"{np.count_nonzero(differ)} of {len(differ)} inputs get another class",
+    )
+
+
+def _accuracy(exporter: Exporter, request: ExportRequest, path: Path) -> Check:
+    images, labels, reference = request.test_images, request.test_labels, request.test_accuracy
+    if images is None or labels is None or reference is None:
+        return _skipped(("accuracy",), "no test part was given")[0]
+    found = float((exporter.infer(path, images).argmax(axis=1) == labels).mean())
+    tolerance = exporter.recipe.accuracy_tolerance
+    difference = abs(found - reference)
+    return Check(
+        "accuracy",
+        # The two fractions are computed apart: half an image of slack is no slack.
+        passed=difference <= tolerance + 0.5 / len(labels),
+        measured=difference,
+        tolerance=tolerance,
+        detail=f"{found:.6f} against {reference:.6f} on {len(labels)} test images",
+    )
+
+
+def _skipped(names: tuple[str, ...], reason: str) -> list[Check]:
+    return [Check(name, None, None, None, reason) for name in names]
+
+
+def _word(check: Check) -> str:
+    return {True: "passed", False: "FAILED", None: "not run"}[check.passed]

@@ -1,0 +1,1 @@
+"""Devices: descriptions, connectors and meters."""

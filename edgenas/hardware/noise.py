@@ -1,0 +1,243 @@
+"""How far the timings of a device can be trusted, and what would make them better."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.measurement import MeasurementPlan
+from edgenas.hardware.connectors.base import Connector
+from edgenas.hardware.fingerprint import MARK, sections
+
+Severity = Literal["ok", "note", "warning"]
+
+_TIMEOUT_S = 30.0
+_SLOW = 1.10
+"""A visit whose median is this much above the best visit's was made in a slow state."""
+_READ_STATE = f"""
+show() {{ if [ -r "$1" ]; then echo "{MARK} $1"; cat "$1" 2>/dev/null; echo; fi; }}
+show /proc/stat; show /proc/loadavg; show /proc/meminfo
+show /sys/devices/system/cpu/cpufreq/boost; show /sys/devices/system/cpu/intel_pstate/no_turbo
+for file in /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor; do show "$file"; done
+exit 0
+"""
+
+
+DEFAULT_PLAN = MeasurementPlan(n_visits=60, n_runs=5)
+
+
+class TimedVisit(Protocol):
+    """What a bench returns of one visit."""
+
+    @property
+    def samples_ms(self) -> Sequence[float]:
+        """The timed runs."""
+
+
+class TimingBench(Protocol):
+    """As much of a bench as is needed here."""
+
+    def visit(
+        self, keys: Sequence[str], *, n_runs: int, n_warmup: int, timeout_s: float
+    ) -> Sequence[TimedVisit]:
+        """Visit the models in the given order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about the device, how bad it is for timings, and what to do about it."""
+
+    name: str
+    severity: Severity
+    measured: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseFloor:
+    """How much the time of one unchanging model varies; shares and spreads are fractions.
+
+    `within_visit` is the median, over the visits, of the range of a visit's runs over their
+    median. `between_visits` is the distance from the 10th to the 90th percentile of the visits'
+    medians, over the least of them. `slow_share` is the share of visits that are 10 % above it.
+    """
+
+    latency_ms: float
+    within_visit: float
+    between_visits: float
+    slow_share: float
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SystemState:
+    """What else goes on on a device, at one moment; None where it does not tell."""
+
+    cpu_ticks: int | None
+    steal_ticks: int | None
+    load_average: float | None
+    free_kib: int | None
+    governors: tuple[str, ...]
+    turbo: bool | None
+
+
+def read_state(connector: Connector) -> SystemState:
+    """Return the present state of the device behind `connector`.
+
+    Raises:
+        DeviceError: the device cannot be asked.
+    """
+    done = connector.run(["sh", "-c", _READ_STATE], timeout_s=_TIMEOUT_S)
+    return parse_state(done.stdout.decode(errors="replace"))
+
+
+def parse_state(text: str) -> SystemState:
+    """Return the state in what the reading command printed."""
+    files = sections(text)
+    ticks = [int(one) for one in re.findall(r"\d+", files.get("/proc/stat", "").split("\n")[0])]
+    load = files.get("/proc/loadavg", "").split()
+    free = re.search(r"MemAvailable:\s+(\d+)", files.get("/proc/meminfo", ""))
+    boost = files.get("/sys/devices/system/cpu/cpufreq/boost")
+    no_turbo = files.get("/sys/devices/system/cpu/intel_pstate/no_turbo")
+    governors = {text for path, text in files.items() if path.endswith("/scaling_governor")}
+    return SystemState(
+        cpu_ticks=sum(ticks[:8]) if ticks else None,
+        steal_ticks=ticks[7] if len(ticks) > 7 else None,
+        load_average=float(load[0]) if load else None,
+        free_kib=int(free[1]) if free else None,
+        governors=tuple(sorted(governors)),
+        turbo=boost == "1" if boost else no_turbo == "0" if no_turbo else None,
+    )
+
+
+def noise_floor(
+    bench: TimingBench,
+    key: str,
+    *,
+    connector: Connector,
+    timer_resolution_ns: int,
+    plan: MeasurementPlan = DEFAULT_PLAN,
+) -> NoiseFloor:
+    """Time the loaded model `key` again and again, and judge the device by it.
+
+    Args:
+        bench: where the model is loaded.
+        key: the model; one that runs for a millisecond or so shows most.
+        connector: the way to the same device.
+        timer_resolution_ns: as the bench reports it.
+        plan: how many visits of how many runs; its timeout is for all of them together.
+
+    Raises:
+        AgentError: the bench failed.
+        DeviceTimeoutError: the visits took too long.
+        DeviceError: the device cannot be asked for its state.
+    """
+    before = read_state(connector)
+    visits = bench.visit(
+        [key] * plan.n_visits, n_runs=plan.n_runs, n_warmup=plan.n_warmup, timeout_s=plan.timeout_s
+    )
+    after = read_state(connector)
+    samples = np.array([visit.samples_ms for visit in visits], dtype=np.float64)
+    return judge(samples, before, after, timer_resolution_ns=timer_resolution_ns)
+
+
+def judge(
+    samples_ms: npt.NDArray[np.float64],
+    before: SystemState,
+    after: SystemState,
+    *,
+    timer_resolution_ns: int,
+) -> NoiseFloor:
+    """Return the noise in `samples_ms`, shape (n_visits, n_runs), and findings on its causes."""
+    medians = np.median(samples_ms, axis=1)
+    best = float(medians.min())
+    within = float(np.median(np.ptp(samples_ms, axis=1) / medians))
+    low, high = np.percentile(medians, [10, 90])
+    between = float((high - low) / best)
+    slow = float(np.mean(medians > _SLOW * best))
+    findings = (
+        _graded(
+            "spread within a visit", within, "{:.1%}", (0.05, 0.20),
+            "close other programs, or measure more runs a visit",
+        ),
+        _graded(
+            "spread between visits", between, "{:.1%}", (0.05, 0.20),
+            "measure more visits, spread over a longer time",
+        ),
+        _graded(
+            "visits in a slow state", slow, "{:.0%}", (0.05, 0.50),
+            "measure more visits: the least of them counts, and needs some in the fast state",
+        ),
+        _graded(
+            "timer resolution over the model's time", timer_resolution_ns / (best * 1e6), "{:.2%}",
+            (0.01, 0.05), "time longer models; very short ones cannot be told apart",
+        ),
+        *_system_findings(before, after),
+    )  # fmt: skip
+    return NoiseFloor(best, within, between, slow, findings)
+
+
+def _system_findings(before: SystemState, after: SystemState) -> list[Finding]:
+    """Return findings on whatever the device tells about itself."""
+    findings = []
+    if before.load_average is not None:  # the measuring process itself is in the later one
+        findings.append(
+            _graded("load average", before.load_average, "{:.2f}", (0.5, 1.5), "end other programs")
+        )
+    stolen = _stolen(before, after)
+    if stolen is not None:
+        findings.append(
+            _graded(
+                "time stolen by other virtual machines", stolen, "{:.1%}", (0.005, 0.05),
+                "measure at a quieter time, or on a machine that is not shared",
+            )
+        )  # fmt: skip
+    if after.governors:
+        fixed = set(after.governors) <= {"performance", "userspace"}
+        findings.append(
+            Finding(
+                "CPU governor", "ok" if fixed else "warning", ", ".join(after.governors),
+                "" if fixed else "run: sudo cpupower frequency-set -g performance",
+            )
+        )  # fmt: skip
+    else:
+        findings.append(Finding("CPU governor", "note", "not visible", "clocks cannot be checked"))
+    if after.turbo is not None:
+        findings.append(
+            Finding(
+                "turbo", "note" if after.turbo else "ok", "on" if after.turbo else "off",
+                "turn it off for steadier, slower clocks" if after.turbo else "",
+            )
+        )  # fmt: skip
+    if after.free_kib is not None:
+        tight = after.free_kib < 1 << 20
+        findings.append(
+            Finding(
+                "free memory", "warning" if tight else "ok", f"{after.free_kib / 1024:.0f} MiB",
+                "free some: models that are paged out are timed with the disk" if tight else "",
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _stolen(before: SystemState, after: SystemState) -> float | None:
+    """Return the share of all CPU time between two moments that the hypervisor gave to others."""
+    if None in (before.cpu_ticks, before.steal_ticks, after.cpu_ticks, after.steal_ticks):
+        return None
+    ticks = (after.cpu_ticks or 0) - (before.cpu_ticks or 0)
+    return ((after.steal_ticks or 0) - (before.steal_ticks or 0)) / ticks if ticks > 0 else None
+
+
+def _graded(
+    name: str, value: float, shown: str, limits: tuple[float, float], remedy: str
+) -> Finding:
+    """Return a finding: a note above the first limit, a warning above the second."""
+    severity: Severity = "ok"
+    if value > limits[0]:
+        severity = "warning" if value > limits[1] else "note"
+    return Finding(name, severity, shown.format(value), "" if severity == "ok" else remedy)

@@ -1,0 +1,1 @@
+"""Lowerings of the one operator description: to torch, to ONNX, to TFLite."""

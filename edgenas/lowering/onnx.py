@@ -1,0 +1,165 @@
+"""A graph as an ONNX model: batch 1, channels first, float32, batch norms folded.
+
+Encodings are those that onnxruntime's CPU optimiser turns into the fewest and fastest kernels
+(docs/adr/0003-lowering-choices.md has the figures): HardSwish, HardSigmoid, Relu and Clip follow
+their convolution and are fused into its blocked (NCHWc) kernel.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.errors import ExportError
+from edgenas.core.extras import require
+from edgenas.core.ops import Graph, Node
+from edgenas.lowering.plan import check, node_weights
+from edgenas.lowering.weights import Weights
+
+if TYPE_CHECKING:
+    from onnx import NodeProto
+
+OPSET = 17
+"""Default operator set: widely read, and HardSwish (of 14) is in it."""
+OPSETS = range(14, 25)
+"""Operator sets in which the operators written here mean the same."""
+
+
+def lower(
+    graph: Graph,
+    weights: Weights,
+    *,
+    input_name: str = "image",
+    output_name: str = "logits",
+    opset: int = OPSET,
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Return the bytes of an ONNX model of `graph`; the same arguments give the same bytes.
+
+    The input has shape (1, channels, height, width); `metadata` becomes the model's properties.
+
+    Raises:
+        ExportError: the weights do not fit or the operator set is not one of `OPSETS`.
+        MissingExtraError: onnx is not installed.
+    """
+    if opset not in OPSETS:
+        raise ExportError(f"ONNX opset {opset} asked; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+    check(graph, weights)
+    onnx, helper = require("onnx"), require("onnx.helper")
+    writer = _Writer(weights, input_name, output_name)
+    for node in graph.nodes:
+        writer.write(node)
+    writer.finish(graph)
+    float32 = onnx.TensorProto.FLOAT
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(
+        helper.make_graph(
+            writer.nodes,
+            "edgenas",
+            [helper.make_tensor_value_info(input_name, float32, (1, *graph.in_shape))],
+            [helper.make_tensor_value_info(output_name, float32, (1, *graph.out_shape))],
+            initializer=writer.initializers,
+        ),
+        opset_imports=opsets,
+        ir_version=helper.find_min_ir_version_for(opsets),  # so that older readers take it
+        producer_name="edgenas",
+    )
+    helper.set_model_props(model, dict(sorted((metadata or {}).items())))
+    content: bytes = model.SerializeToString(deterministic=True)
+    return content
+
+
+class _Writer:
+    """Collects ONNX nodes and initialisers; values keep our names but for input and output."""
+
+    def __init__(self, weights: Weights, input_name: str, output_name: str) -> None:
+        self.weights, self.input_name, self.output_name = weights, input_name, output_name
+        self.nodes: list[NodeProto] = []
+        self.initializers: list[Any] = []
+        self._helper, self._numpy = require("onnx.helper"), require("onnx.numpy_helper")
+        self._constants: set[str] = set()
+
+    def write(self, node: Node) -> None:
+        inputs = [self.input_name if name == "input" else name for name in node.inputs]
+        output = node.name
+        if node.op.kind == "conv2d":
+            self._conv2d(node, inputs[0], output)
+        elif node.op.kind == "linear":
+            self._linear(node, inputs[0], output)
+        elif node.op.kind == "activation":
+            self._activation(str(node.op["function"]), inputs[0], output)
+        else:
+            kinds = {"add": "Add", "multiply": "Mul", "global_avg_pool": "GlobalAveragePool"}
+            self._node(kinds[node.op.kind], inputs, output)
+
+    def finish(self, graph: Graph) -> None:
+        """Give the last value the output's name.
+
+        onnxruntime fuses h_swish into the convolution before it, except where its result is the
+        model's output: a block that ends so would be timed with kernels that no network runs.
+        A Reshape to the same shape, which moves nothing, stands between them then.
+        """
+        last = graph.nodes[-1]
+        if last.op.kind == "activation" and last.op["function"] == "h_swish":
+            shape = np.array([1, *graph.out_shape], np.int64)
+            self.initializers.append(self._numpy.from_array(shape, f"{last.name}.shape"))
+            self._node("Reshape", [last.name, f"{last.name}.shape"], self.output_name)
+        else:
+            self.nodes[-1].output[0] = self.output_name
+
+    def _conv2d(self, node: Node, source: str, output: str) -> None:
+        op, kernel = node.op, node.op.integer("kernel")
+        self._node(
+            "Conv",
+            [source, *self._arrays(node)],
+            output,
+            kernel_shape=[kernel, kernel],
+            strides=[op.integer("stride")] * 2,
+            pads=[kernel // 2] * 4,
+            group=op.integer("groups"),
+        )
+
+    def _linear(self, node: Node, source: str, output: str) -> None:
+        if len(node.op.in_shape) > 1:
+            flat = f"{node.name}.flat"
+            self._node("Flatten", [source], flat, axis=1)
+            source = flat
+        self._node("Gemm", [source, *self._arrays(node)], output, transB=1)
+
+    def _activation(self, function: str, source: str, output: str) -> None:
+        if function == "relu":
+            self._node("Relu", [source], output)
+        elif function == "relu6":
+            self._node("Clip", [source, self._scalar(0.0), self._scalar(6.0)], output)
+        elif function == "h_swish":
+            self._node("HardSwish", [source], output)
+        elif function == "h_sigmoid":
+            self._node("HardSigmoid", [source], output, alpha=1 / 6, beta=0.5)
+        elif function == "sigmoid":
+            self._node("Sigmoid", [source], output)
+        else:  # swish, x * sigmoid(x); ONNX has a Swish only since opset 24
+            self._node("Sigmoid", [source], f"{output}.gate")
+            self._node("Mul", [source, f"{output}.gate"], output)
+
+    def _arrays(self, node: Node) -> list[str]:
+        """Add the weights of `node` as initialisers; return their names."""
+        names = tuple(node_weights(node))
+        for name in names:
+            self._initializer(name, self.weights[name])
+        return list(names)
+
+    def _scalar(self, value: float) -> str:
+        name = f"constant_{value:g}"
+        if name not in self._constants:
+            self._constants.add(name)
+            self._initializer(name, np.asarray(value))
+        return name
+
+    def _initializer(self, name: str, value: npt.NDArray[Any]) -> None:
+        array = np.ascontiguousarray(value, dtype=np.float32)
+        self.initializers.append(self._numpy.from_array(array.reshape(value.shape), name))
+
+    def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
+        self.nodes.append(self._helper.make_node(kind, inputs, [output], name=output, **attributes))

@@ -1,0 +1,136 @@
+"""The operators that onnxruntime's CPU engine runs for an ONNX model, after its optimiser."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgenas.core.errors import ExportError
+from edgenas.core.extras import require
+from edgenas.core.ops import Shape
+from edgenas.lowering.optimised import Execution, RunOperator
+
+_MOVES = ("ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose")
+_KINDS = {"Add": "add", "Mul": "multiply", "GlobalAveragePool": "global_avg_pool"}
+_BLOCKED = "com.microsoft.nchwc"
+_SUM_INPUT = 3  # a convolution with a fourth input adds it to its result
+
+
+def onnx_operators(model: bytes) -> Execution:
+    """Return what onnxruntime runs for `model` on a CPU like this one, all optimisations on.
+
+    The runtime pads channels to the width of its blocked kernels; shapes and MACs here are those
+    of the network, traced through the model's own names. The sum that a convolution takes over
+    from a shortcut is listed as the ``add`` it was.
+
+    Raises:
+        ExportError: onnxruntime refuses the model, or the optimised one cannot be traced.
+        MissingExtraError: onnx or onnxruntime is not installed.
+    """
+    onnx, optimised = require("onnx"), _optimised(model)
+    source = onnx.shape_inference.infer_shapes(onnx.load_from_string(model))
+    tracer = _Tracer(source)
+    for node in optimised.graph.node:
+        tracer.visit(node)
+    return Execution(tuple(tracer.compute), tuple(tracer.moves))
+
+
+def _optimised(model: bytes) -> Any:
+    runtime, onnx = require("onnxruntime"), require("onnx")
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
+        path = Path(folder) / "optimised.onnx"
+        options = runtime.SessionOptions()
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.optimized_model_filepath = str(path)
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # it warns that the optimised file fits this CPU only
+        try:
+            runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the engine's errors share no class of their own
+            raise ExportError(f"onnxruntime refuses the model: {error}") from error
+        return onnx.load(path)
+
+
+class _Tracer:
+    """Follows the optimised graph in order; knows every value's shape in the network."""
+
+    def __init__(self, source: Any) -> None:
+        graph = source.graph
+        values = [*graph.input, *graph.value_info, *graph.output]
+        self.shapes: dict[str, Shape] = {value.name: _shape(value) for value in values}
+        self.layers = _layers(graph)
+        self.compute: list[RunOperator] = []
+        self.moves: list[str] = []
+        self._helper = require("onnx.helper")
+
+    def visit(self, node: Any) -> None:
+        attributes = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
+        in_shape = self.shapes[node.input[0]]
+        layout = "nchwc" if node.domain == _BLOCKED else "nchw"
+        if node.op_type in _MOVES:
+            self.moves.append(node.op_type)
+            self.shapes.setdefault(node.output[0], in_shape)
+            return
+        if node.op_type in ("Conv", "FusedConv"):
+            operator = self._conv(node, attributes, layout)
+        elif node.op_type == "Gemm":
+            out_shape = self._layer(node)
+            macs = in_shape[0] * out_shape[0]
+            operator = RunOperator("linear", in_shape, out_shape, n_macs=macs)
+        else:
+            kind = _KINDS.get(node.op_type, node.op_type)
+            out_shape = (in_shape[0], 1, 1) if kind == "global_avg_pool" else in_shape
+            # Element-wise kernels do not know the layout of what they work on.
+            pool_layout = layout if kind == "global_avg_pool" else ""
+            operator = RunOperator(kind, in_shape, out_shape, layout=pool_layout)
+        self.compute.append(operator)
+        self.shapes[node.output[0]] = operator.out_shape
+        if operator.kind == "conv2d" and len(node.input) > _SUM_INPUT and node.input[_SUM_INPUT]:
+            self.compute.append(RunOperator("add", operator.out_shape, operator.out_shape))
+
+    def _conv(self, node: Any, attributes: dict[str, Any], layout: str) -> RunOperator:
+        in_shape, out_shape = self.shapes[node.input[0]], self._layer(node)
+        kernel, groups = attributes["kernel_shape"][0], attributes.get("group", 1)
+        if groups > 1 and layout == "nchwc":  # a depthwise group a channel, padding included
+            groups = in_shape[0]
+        macs = out_shape[0] * out_shape[1] * out_shape[2] * kernel**2 * in_shape[0] // groups
+        return RunOperator(
+            "conv2d",
+            in_shape,
+            out_shape,
+            kernel=kernel,
+            stride=attributes["strides"][0],
+            groups=groups,
+            activation=attributes.get("activation", b"").decode(),
+            layout=layout,
+            n_macs=macs,
+        )
+
+    def _layer(self, node: Any) -> Shape:
+        """Return the shape that the layer's node of the model had before the optimiser."""
+        name = node.name.removesuffix("_nchwc")
+        if name not in self.layers:
+            raise ExportError(
+                f"onnxruntime {require('onnxruntime').__version__} renamed the layer of its "
+                f"optimised node {node.name!r}; known layers: {', '.join(self.layers)}"
+            )
+        return self.shapes[self.layers[name]]
+
+
+def _layers(graph: Any) -> dict[str, str]:
+    """Return the output of a layer for every name that its optimised node may go by.
+
+    That is the layer's own name, that of its output, or those of an activation that it took over.
+    """
+    outputs = {node.output[0] for node in graph.node if node.op_type in ("Conv", "Gemm")}
+    names: dict[str, str] = {}
+    for node in graph.node:
+        source = node.output[0] if node.output[0] in outputs else node.input[0]
+        if source in outputs:
+            names |= {node.name: source, node.output[0]: source}
+    return names
+
+
+def _shape(value: Any) -> Shape:
+    return tuple(size.dim_value for size in value.type.tensor_type.shape.dim)[1:]

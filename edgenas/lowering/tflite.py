@@ -1,0 +1,219 @@
+"""A graph as a TFLite flatbuffer: batch 1, channels last, float32, batch norms folded.
+
+Every operator is one that XNNPACK takes, and none moves data about: weights are stored as the
+kernels read them, activations ride on the operator before them where the format allows it, and
+padding that SAME cannot say is a constant PAD, which XNNPACK folds into the convolution after it.
+The choices and their figures are in docs/adr/0003-lowering-choices.md.
+"""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.extras import require
+from edgenas.core.ops import Graph, Node, OpSpec, Shape, out_shape
+from edgenas.lowering.plan import Step, check, node_weights, steps
+from edgenas.lowering.tflite_file import FlatModel
+from edgenas.lowering.weights import Weights
+
+SIGNATURE = "serving_default"
+"""Name of the one signature; its input and output have the names given to `lower`."""
+
+_FUSED = {"relu": "RELU", "relu6": "RELU6"}
+
+
+def lower(
+    graph: Graph,
+    weights: Weights,
+    *,
+    input_name: str = "image",
+    output_name: str = "logits",
+    metadata: dict[str, str] | None = None,
+) -> bytes:
+    """Return the bytes of a TFLite model of `graph`; the same arguments give the same bytes.
+
+    The input has shape (1, height, width, channels).
+
+    Raises:
+        ExportError: the weights do not fit.
+        MissingExtraError: ai-edge-litert is not installed.
+    """
+    check(graph, weights)
+    writer = _Writer(weights)
+    writer.values["input"] = writer.model.tensor(input_name, channels_last(graph.in_shape))
+    for step in steps(graph):
+        writer.write(step)
+    last = steps(graph)[-1].output
+    return writer.model.serialise(
+        inputs={input_name: writer.values["input"]},
+        outputs={output_name: writer.values[last]},
+        signature=SIGNATURE,
+        metadata=metadata or {},
+    )
+
+
+def channels_last(shape: Shape) -> tuple[int, ...]:
+    """Return the tensor shape, batch 1, of a value that we describe channels first."""
+    return (1, *shape[1:], shape[0])
+
+
+class _Writer:
+    """Turns steps into TFLite operators; `values` maps our value names to tensor indices."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self.model = FlatModel()
+        self.values: dict[str, int] = {}
+        self._schema = require("ai_edge_litert.schema_py_generated")
+
+    def write(self, step: Step) -> None:
+        node = step.node
+        inputs = [self.values[name] for name in node.inputs]
+        if node.op.kind == "activation":
+            self._activation(str(node.op["function"]), inputs[0], node.name, node.op.in_shape)
+            return
+        if step.function == "h_sigmoid" and node_weights(node):
+            self._gate(step, inputs[0])
+            return
+        fused = self._fused(_FUSED.get(step.function, "NONE"))
+        name = step.output if step.function in _FUSED else node.name
+        if node_weights(node):
+            arrays = [self.weights[array] for array in node_weights(node)]
+            self._weighted(node, inputs[0], name, arrays=arrays, fused=fused)
+        elif node.op.kind == "global_avg_pool":
+            axes = self.model.constant("height_width", np.array([1, 2], np.int32))
+            options = self._schema.ReducerOptionsT(keepDims=True)
+            self._operator("MEAN", [inputs[0], axes], name, node.op, options)
+        elif node.op.kind == "add":
+            options = self._schema.AddOptionsT(fusedActivationFunction=fused)
+            self._operator("ADD", inputs, name, node.op, options)
+        else:
+            options = self._schema.MulOptionsT(fusedActivationFunction=fused)
+            self._operator("MUL", inputs, name, node.op, options)
+        if step.activation is not None and step.function not in _FUSED:
+            shape = out_shape(node.op)
+            self._activation(step.function, self.values[name], step.output, shape)
+
+    def _gate(self, step: Step, source: int) -> None:
+        """Write a layer and the h_sigmoid after it: 3 goes into the bias, RELU6 into the layer.
+
+        XNNPACK refuses RELU_0_TO_1, which would save the product; a sixth cannot go elsewhere.
+        """
+        node = step.node
+        arrays = [self.weights[array] for array in node_weights(node)]
+        bias = arrays[1] if len(arrays) > 1 else np.zeros(arrays[0].shape[0])
+        name = f"{node.name}.plus_three"
+        fused = self._fused("RELU6")
+        self._weighted(node, source, name, arrays=[arrays[0], bias + 3.0], fused=fused)
+        self._sixth(self.values[name], step.output, out_shape(node.op))
+
+    def _sixth(self, source: int, name: str, shape: Shape) -> None:
+        sixth = self.model.constant("sixth", np.array([1 / 6], np.float32))
+        index = self.values[name] = self.model.tensor(name, channels_last(shape))
+        self.model.operator("MUL", [source, sixth], index, self._schema.MulOptionsT())
+
+    def _weighted(
+        self, node: Node, source: int, name: str, *, arrays: list[npt.NDArray[Any]], fused: int
+    ) -> None:
+        op = node.op
+        bias = arrays[1] if len(arrays) > 1 else np.zeros(arrays[0].shape[0])
+        bias_index = self.model.constant(f"{node.name}.bias", bias.astype(np.float32))
+        if op.kind == "linear":
+            weight = _channels_last_columns(arrays[0], op.in_shape)
+            index = self.model.constant(f"{node.name}.weight", weight)
+            options = self._schema.FullyConnectedOptionsT(fusedActivationFunction=fused)
+            self._operator("FULLY_CONNECTED", [source, index, bias_index], name, op, options)
+            return
+        padding, source = self._padded(node, source)
+        stride = op.integer("stride")
+        depthwise = op.integer("groups") == op.in_shape[0] > 1
+        if depthwise:
+            # (out, 1, kernel, kernel) to (1, kernel, kernel, out): output c * multiplier + m.
+            weight = arrays[0].transpose(1, 2, 3, 0)
+            options = self._schema.DepthwiseConv2DOptionsT(
+                depthMultiplier=op.integer("out_channels") // op.in_shape[0]
+            )
+        else:
+            weight = arrays[0].transpose(0, 2, 3, 1)
+            options = self._schema.Conv2DOptionsT()
+        options.padding, options.fusedActivationFunction = padding, fused
+        options.strideW = options.strideH = stride
+        index = self.model.constant(
+            f"{node.name}.weight", np.ascontiguousarray(weight, dtype=np.float32)
+        )
+        kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+        self._operator(kind, [source, index, bias_index], name, op, options)
+
+    def _padded(self, node: Node, source: int) -> tuple[int, int]:
+        """Return the padding option and the tensor that the convolution reads."""
+        op = node.op
+        kernel, stride = op.integer("kernel"), op.integer("stride")
+        padding = self._schema.Padding
+        if kernel // 2 == 0:
+            return padding.VALID, source
+        if all(same_is_symmetric(size, kernel=kernel, stride=stride) for size in op.in_shape[1:]):
+            return padding.SAME, source
+        border = kernel // 2
+        widths = np.array([[0, 0], [border, border], [border, border], [0, 0]], np.int32)
+        channels, height, width = op.in_shape
+        name = f"{node.name}.padded"
+        index = self.model.tensor(name, (1, height + 2 * border, width + 2 * border, channels))
+        border_index = self.model.constant(f"border_{border}", widths)
+        self.model.operator("PAD", [source, border_index], index, self._schema.PadOptionsT())
+        return padding.VALID, index
+
+    def _activation(self, function: str, source: int, name: str, shape: Shape) -> None:
+        tensor_shape = channels_last(shape)
+
+        def add(kind: str, inputs: list[int], output: str, options: Any = None) -> int:
+            index = self.values[output] = self.model.tensor(output, tensor_shape)
+            self.model.operator(kind, inputs, index, options)
+            return index
+
+        if function in _FUSED:
+            add(_FUSED[function], [source], name)
+        elif function == "h_swish":
+            add("HARD_SWISH", [source], name, self._schema.HardSwishOptionsT())
+        elif function == "sigmoid":
+            add("LOGISTIC", [source], name)
+        elif function == "swish":
+            gate = add("LOGISTIC", [source], f"{name}.gate")
+            add("MUL", [source, gate], name, self._schema.MulOptionsT())
+        else:  # h_sigmoid with no layer before it to ride on
+            three = self.model.constant("three", np.array([3.0], np.float32))
+            fused = self._fused("RELU6")
+            shifted = add(
+                "ADD",
+                [source, three],
+                f"{name}.shifted",
+                self._schema.AddOptionsT(fusedActivationFunction=fused),
+            )
+            self._sixth(shifted, name, shape)
+
+    def _operator(self, kind: str, inputs: list[int], name: str, op: OpSpec, options: Any) -> None:
+        self.values[name] = self.model.tensor(name, channels_last(out_shape(op)))
+        self.model.operator(kind, inputs, self.values[name], options)
+
+    def _fused(self, name: str) -> int:
+        return int(getattr(self._schema.ActivationFunctionType, name))
+
+
+def same_is_symmetric(size: int, *, kernel: int, stride: int) -> bool:
+    """Return whether TFLite's SAME pads `kernel` // 2 on both sides of `size` pixels.
+
+    SAME pads what ceil(size / stride) outputs need, an odd rest at the end.
+    """
+    needed = max(0, (ceil(size / stride) - 1) * stride + kernel - size)
+    outputs = (size + 2 * (kernel // 2) - kernel) // stride + 1
+    return needed // 2 == kernel // 2 and outputs == ceil(size / stride)
+
+
+def _channels_last_columns(weight: npt.NDArray[Any], in_shape: Shape) -> npt.NDArray[np.float32]:
+    """Reorder a linear layer's columns from channels first to the channels last that flows in."""
+    if len(in_shape) > 1 and prod(in_shape[1:]) > 1:
+        weight = weight.reshape(-1, *in_shape).transpose(0, 2, 3, 1).reshape(len(weight), -1)
+    return np.ascontiguousarray(weight, dtype=np.float32)

@@ -1,0 +1,207 @@
+"""The operator description as a trainable torch module, and its weights with batch norms folded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import prod, sqrt
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from edgenas.core.errors import SpaceError, choices
+from edgenas.core.ops import Graph, OpSpec, Shape
+from edgenas.lowering.torch_depthwise import depthwise_conv2d
+from edgenas.lowering.weights import Weights
+
+NORM_EPSILON = 1e-5
+NORM_MOMENTUM = 0.1
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "h_swish": functional.hardswish,
+    "h_sigmoid": functional.hardsigmoid,
+    "swish": functional.silu,
+    "sigmoid": torch.sigmoid,
+}
+
+
+class GraphModule(nn.Module):
+    """A graph that can be trained; parameters are named after the nodes.
+
+    The convolution ``stage2.block1.depthwise`` has ``.weight``, ``.bias`` if it has one, and its
+    batch norm under ``.norm``. Images go in as (n, channels, height, width) in any memory format
+    and of any size that the strides allow; everything runs channels last.
+    """
+
+    def __init__(self, graph: Graph, *, seed: int = 0) -> None:
+        super().__init__()
+        self.graph = graph
+        attach_parameters(self, graph, torch.Generator().manual_seed(seed), statistics=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the output of the graph's last node."""
+        return run_graph(self.graph, self.tensors(), channels_last(images), training=self.training)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return parameters and statistics by name."""
+        return {**dict(self.named_parameters()), **dict(self.named_buffers())}
+
+    def norms(self) -> list[nn.BatchNorm2d]:
+        """Return all batch norms in network order."""
+        return [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
+class _Layer(nn.Module):
+    """Parameters of one convolution or linear layer; `run_graph` knows what to do with them."""
+
+    def __init__(self, shape: Shape, generator: torch.Generator, *, bias: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
+        self.bias = nn.Parameter(torch.zeros(shape[0])) if bias else None
+        fan_out = shape[0] * prod(shape[2:])
+        # He et al. 2015, arXiv:1502.01852, equation 14; classifiers start near zero.
+        scale = sqrt(2 / fan_out) if len(shape) == 4 else 0.01
+        nn.init.normal_(self.weight, 0.0, scale, generator=generator)
+
+
+def attach_parameters(
+    root: nn.Module, graph: Graph, generator: torch.Generator, *, statistics: bool
+) -> None:
+    """Give `root` the parameters of `graph`, nested by the dots in the node names.
+
+    `statistics` says whether batch norms keep running means and variances.
+    """
+    for node in graph.nodes:
+        op = node.op
+        if op.kind == "conv2d":
+            kernel, groups = op.integer("kernel"), op.integer("groups")
+            shape: Shape = (op.integer("out_channels"), op.in_shape[0] // groups, kernel, kernel)
+            layer = _Layer(shape, generator, bias=bool(op["bias"]))
+            if groups > 1:  # each output sees one group only
+                layer.weight.data.mul_(sqrt(groups))
+            if op["norm"]:
+                norm = nn.BatchNorm2d(
+                    shape[0], NORM_EPSILON, NORM_MOMENTUM, track_running_stats=statistics
+                )
+                layer.add_module("norm", norm)
+        elif op.kind == "linear":
+            shape = (op.integer("out_features"), prod(op.in_shape))
+            layer = _Layer(shape, generator, bias=bool(op["bias"]))
+        else:
+            continue
+        _nest(root, node.name, layer)
+
+
+def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
+    *parents, last = name.split(".")
+    for parent in parents:
+        if parent not in root._modules:
+            root.add_module(parent, nn.Module())
+        root = root.get_submodule(parent)
+    root.add_module(last, layer)
+
+
+def run_graph(
+    graph: Graph, tensors: Mapping[str, Tensor], images: Tensor, *, training: bool
+) -> Tensor:
+    """Return the output of `graph` on `images` (channels last) with the parameters `tensors`.
+
+    Names are those of `GraphModule`. Batch norms use the batch's own statistics when `training`,
+    and update the running ones where `tensors` has them.
+    """
+    last_use = {name: step for step, node in enumerate(graph.nodes) for name in node.inputs}
+    values = {"input": images}
+    for step, node in enumerate(graph.nodes):
+        inputs = [values[name] for name in node.inputs]
+        for name in node.inputs:
+            if last_use[name] == step:
+                values.pop(name, None)
+        values[node.name] = _run_node(node.op, inputs, tensors, node.name, training)
+    return values[graph.nodes[-1].name] if graph.nodes else images
+
+
+def _run_node(
+    op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], name: str, training: bool
+) -> Tensor:
+    if op.kind == "conv2d":
+        return _conv2d(op, inputs[0], tensors, name, training)
+    if op.kind == "linear":
+        flat = inputs[0].flatten(1)
+        return functional.linear(flat, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
+    if op.kind == "activation":
+        return ACTIVATIONS[str(op["function"])](inputs[0])
+    if op.kind == "global_avg_pool":
+        return inputs[0].mean((2, 3), keepdim=True)
+    if op.kind == "multiply":
+        return inputs[0] * inputs[1]
+    if op.kind == "add":
+        return inputs[0] + inputs[1]
+    raise SpaceError(f"{name}: torch has no lowering of {op.key}; {choices(op.kind, _KINDS)}")
+
+
+_KINDS = ("conv2d", "linear", "activation", "global_avg_pool", "multiply", "add")
+
+
+def _conv2d(
+    op: OpSpec, images: Tensor, tensors: Mapping[str, Tensor], name: str, training: bool
+) -> Tensor:
+    weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+    groups, stride = op.integer("groups"), op.integer("stride")
+    if groups > 1 and groups == weight.shape[0] == images.shape[1] and bias is None:
+        result = depthwise_conv2d(images, weight, stride=stride)
+    else:
+        padding = op.integer("kernel") // 2
+        result = functional.conv2d(images, weight, bias, stride, padding, 1, groups)
+    if not op["norm"]:
+        return result
+    mean = tensors.get(f"{name}.norm.running_mean")
+    return functional.batch_norm(
+        result,
+        mean,
+        tensors.get(f"{name}.norm.running_var"),
+        tensors[f"{name}.norm.weight"],
+        tensors[f"{name}.norm.bias"],
+        training or mean is None,
+        NORM_MOMENTUM,
+        NORM_EPSILON,
+    )
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Return `images` with channels-last strides, also where one channel makes them ambiguous."""
+    _n, channels, height, width = images.shape
+    strides = (channels * height * width, 1, channels * width, channels)
+    if images.stride() == strides:
+        return images
+    result = torch.empty_strided(images.shape, strides, dtype=images.dtype, device=images.device)
+    return result.copy_(images)
+
+
+def folded_weights(module: GraphModule) -> Weights:
+    """Return the weights with every batch norm folded into its convolution.
+
+    Folding is done in float64 and rounded once, so that it adds no error of its own.
+    """
+    tensors = {
+        name: value.detach().cpu().double().numpy() for name, value in module.tensors().items()
+    }
+    weights: Weights = {}
+    for node in module.graph.nodes:
+        name = node.name
+        if f"{name}.weight" not in tensors:
+            continue
+        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        if f"{name}.norm.weight" in tensors:
+            scale = tensors[f"{name}.norm.weight"] / np.sqrt(
+                tensors[f"{name}.norm.running_var"] + NORM_EPSILON
+            )
+            weight = weight * scale.reshape(-1, 1, 1, 1)
+            shift = (0.0 if bias is None else bias) - tensors[f"{name}.norm.running_mean"]
+            bias = tensors[f"{name}.norm.bias"] + shift * scale
+        weights[f"{name}.weight"] = weight.astype(np.float32)
+        if bias is not None:
+            weights[f"{name}.bias"] = bias.astype(np.float32)
+    return weights

@@ -1,0 +1,1 @@
+"""Weight-sharing supernets, their training and its data."""

@@ -1,0 +1,1 @@
+"""What is timed, in which order, how often; makes tables and measures files."""

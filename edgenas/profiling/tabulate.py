@@ -1,0 +1,175 @@
+"""From the journal of a profiling run to a table with its passport and samples."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas import __version__
+from edgenas.core.files import write_bytes
+from edgenas.core.measurement import Measurement
+from edgenas.costs.accuracy import error_report
+from edgenas.costs.calibration import Calibration, calibrate
+from edgenas.costs.passport import (
+    CalibrationRecord,
+    DeviceIdentity,
+    DriftRecord,
+    Passport,
+    PlanRecord,
+    RuntimeIdentity,
+    SpaceIdentity,
+)
+from edgenas.costs.table import CostTable, Row
+from edgenas.hardware.device import Device
+from edgenas.hardware.fingerprint import Fingerprint
+from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload
+from edgenas.runtimes.base import RUNTIMES
+
+Floats = npt.NDArray[np.float64]
+_SLOW = 1.10  # an anchor visit this far above the fastest one was in a slow state
+
+
+class Record(Protocol):
+    """What `tabulate` reads of a finished journal."""
+
+    head: dict[str, Any]
+    identity: dict[str, Any]
+    visits: dict[int, dict[str, Any]]
+    duration_s: float
+
+
+def engine_settings(device: Device, runtime: str) -> dict[str, Any]:
+    """Return the settings of `runtime` on `device` by name: threads, affinity, delegate, ..."""
+    return RUNTIMES.get(runtime)().settings(device.description).model_dump(mode="json")
+
+
+def measurements(record: Record) -> dict[str, Measurement]:
+    """Return the samples of every artefact in the order of its visits."""
+    samples: dict[str, list[list[float]]] = {}
+    for k in sorted(record.visits):
+        visit = record.visits[k]
+        samples.setdefault(visit["key"], []).append(visit["ms"])
+    return {key: Measurement(key, np.array(rows)) for key, rows in samples.items()}
+
+
+def tabulate(
+    workload: Workload,
+    record: Record,
+    device: Device,
+    fingerprint: Fingerprint,
+    settings: ProfileSettings,
+) -> CostTable:
+    """Fit operator costs to the networks and describe how good the result is."""
+    measured = measurements(record)
+    isolated = np.array([measured[key].latency_ms for key in workload.op_keys])
+    networks = [measured[key] for key in workload.network_keys]
+    network_ms = np.array([network.latency_ms for network in networks])
+    counts = workload.counts()
+    fitted = calibrate(workload.ops, isolated, counts, network_ms)
+    rows = [
+        Row(op.key, float(cost), float(std), float(alone), len(measured[key].samples_ms))
+        for op, key, cost, std, alone in zip(
+            workload.ops, workload.op_keys, fitted.cost_ms, fitted.std_ms, isolated, strict=True
+        )
+    ]
+    options = engine_settings(device, record.identity["runtime"])
+    passport = Passport(
+        provenance="measured",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        tool_version=__version__,
+        space=SpaceIdentity(
+            name=workload.space.name,
+            fingerprint=workload.space.fingerprint,
+            parameters=workload.space.parameters,
+        ),
+        device=DeviceIdentity(
+            slug=fingerprint.slug,
+            match_key=fingerprint.match_key,
+            fingerprint=asdict(fingerprint),
+        ),
+        runtime=RuntimeIdentity(
+            name=record.identity["runtime"],
+            version=record.head["engine"]["version"],
+            delegate=options.get("delegate"),
+            precision=record.identity["precision"],
+            threads=options["threads"],
+            affinity=record.head["engine"]["affinity"],
+        ),
+        plan=PlanRecord(
+            seed=settings.seed,
+            n_operator_visits=settings.n_operator_visits,
+            n_network_visits=settings.n_network_visits,
+            n_runs=settings.n_runs,
+            n_warmup=settings.n_warmup,
+            anchor_every=settings.anchor_every,
+        ),
+        duration_s=record.duration_s,
+        drift=_drift(measured[ANCHOR]),
+        calibration=_calibration_record(fitted, networks, network_ms, counts @ isolated),
+        checksum="",
+    )
+    return CostTable(rows, passport)
+
+
+def _drift(anchor: Measurement) -> DriftRecord:
+    visits = np.median(anchor.samples_ms, axis=1)
+    return DriftRecord(
+        n_anchor_visits=len(visits),
+        anchor_min_ms=round(float(visits.min()), 6),
+        anchor_median_ms=round(float(np.median(visits)), 6),
+        anchor_max_ms=round(float(visits.max()), 6),
+        slow_share=round(float((visits > _SLOW * visits.min()).mean()), 6),
+    )
+
+
+def _calibration_record(
+    fitted: Calibration, networks: list[Measurement], network_ms: Floats, naive_ms: Floats
+) -> CalibrationRecord:
+    halves = [
+        np.array([np.median(n.samples_ms[start::2], axis=1).min() for n in networks])
+        for start in (0, 1)
+    ]
+    parts = fitted.hyperparameters
+    return CalibrationRecord(
+        n_networks=len(networks),
+        latency_range_ms=(float(network_ms.min()), float(network_ms.max())),
+        overhead_ms=fitted.overhead_ms,
+        boundary_ms=fitted.boundary[0],
+        boundary_in_ms_per_kib=fitted.boundary[1],
+        boundary_out_ms_per_kib=fitted.boundary[2],
+        hyperparameters={
+            "common": parts.common,
+            "similar": parts.similar,
+            "own": parts.own,
+            "noise": parts.noise,
+        },
+        n_floored=fitted.n_floored,
+        scores=[round(float(score), 6) for score in fitted.scores],
+        held_out=error_report(network_ms, fitted.left_out_ms),
+        naive_sum=error_report(network_ms, naive_ms),
+        noise_ceiling=error_report(halves[0], halves[1]),
+    )
+
+
+def write_samples(path: Path, record: Record) -> None:
+    """Write every timed run beside the table at `path`: visit, seconds since the start, key, ms.
+
+    The file is compressed with a fixed timestamp, so equal samples are equal bytes.
+    """
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("visit", "at_s", "artefact", "run", "latency_ms"))
+    for k in sorted(record.visits):
+        visit = record.visits[k]
+        for run, ms in enumerate(visit["ms"]):
+            writer.writerow((k, visit["at_s"], visit["key"], run, ms))
+    packed = gzip.compress(stream.getvalue().encode(), mtime=0)
+    write_bytes(path.with_name(f"{path.name.removesuffix('.csv')}.samples.csv.gz"), packed)

@@ -1,0 +1,156 @@
+"""What a table needs timed: every operator of a space, sampled whole networks, an anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from edgenas.core.architecture import Genes
+from edgenas.core.counts import weight_bytes
+from edgenas.core.errors import UsageError
+from edgenas.core.ops import Graph, OpSpec
+from edgenas.lowering import onnx, tflite
+from edgenas.lowering.weights import random_weights
+from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.blocks import expand
+from edgenas.spaces.budget import BudgetProgram
+from edgenas.spaces.fold import macs
+
+LOWERINGS: dict[str, Callable[..., bytes]] = {"onnx": onnx.lower, "tflite": tflite.lower}
+"""Model format to the function that writes a graph in it."""
+
+ANCHOR = "anchor"
+
+_VISIT_MACS = 5e8  # spent on the visits to one network, at least
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileSettings:
+    """How much is timed for a table; `for_space` has the settings of benchmarks/costs."""
+
+    n_networks: int = 200
+    n_operator_visits: int = 20
+    n_network_visits: int = 16
+    n_runs: int = 3
+    n_warmup: int = 1
+    anchor_every: int = 25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        least = {"n_networks": 20, "n_operator_visits": 2, "n_network_visits": 2, "n_runs": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise UsageError(f"{name} is {getattr(self, name)}; at least {value} are needed")
+
+    @classmethod
+    def for_space(cls, space: SearchSpace, **given: int) -> ProfileSettings:
+        """Return what was given, the rest chosen by the size of the space's networks.
+
+        Small networks are visited more often: the visits have to be spread over more than the
+        seconds for which a machine stays in one state.
+        """
+        mean_macs = float(macs(space)(space.sample(256, np.random.default_rng(0))).mean())
+        often = int(np.clip(_VISIT_MACS / mean_macs, 16, 100))
+        chosen = {"n_network_visits": often, "n_operator_visits": max(20, often // 2), **given}
+        return cls(**chosen)
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the settings by name."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Operators and networks to time; keys are what the journal calls them."""
+
+    space: SearchSpace
+    ops: tuple[OpSpec, ...]
+    networks: Genes
+
+    @classmethod
+    def of(cls, space: SearchSpace, settings: ProfileSettings) -> Workload:
+        """Choose the calibration networks: deterministic in the space and the seed."""
+        return cls(space, tuple(space.distinct_ops()), calibration_networks(space, settings))
+
+    @property
+    def op_keys(self) -> list[str]:
+        """Keys of the operators."""
+        return [f"op:{op.key}" for op in self.ops]
+
+    @property
+    def network_keys(self) -> list[str]:
+        """Keys of the networks."""
+        return [f"net:{arch.id}" for arch in self.space.architectures(self.networks)]
+
+    def graph(self, key: str) -> Graph:
+        """Return what is run under `key`."""
+        if key == ANCHOR:
+            return self.space.network(self.networks[len(self.networks) // 2])
+        if key.startswith("op:"):
+            return expand(self.ops[self.op_keys.index(key)])
+        return self.space.network(self.networks[self.network_keys.index(key)])
+
+    def graphs(self) -> Iterator[tuple[str, Graph]]:
+        """Yield every (key, graph), the anchor first."""
+        yield ANCHOR, self.graph(ANCHOR)
+        for key, op in zip(self.op_keys, self.ops, strict=True):
+            yield key, expand(op)
+        for key, row in zip(self.network_keys, self.networks, strict=True):
+            yield key, self.space.network(row)
+
+    def counts(self) -> np.ndarray:
+        """Return how often each network runs each operator, shape (n_networks, n_ops)."""
+        place = {op: j for j, op in enumerate(self.ops)}
+        counts = np.zeros((len(self.networks), len(self.ops)))
+        for i, row in enumerate(self.networks):
+            for _, op in self.space.ops(row):
+                counts[i, place[op]] += 1
+        return counts
+
+    def pools(self, limit_bytes: float) -> list[list[str]]:
+        """Split the network keys so that each part's engines fit in `limit_bytes` together."""
+        pools: list[list[str]] = [[]]
+        used = 0.0
+        for key, row in zip(self.network_keys, self.networks, strict=True):
+            # Engines keep the weights and a copy packed for their kernels, and activations.
+            size = 3.0 * weight_bytes(self.space.network(row)) + 2**20
+            if pools[-1] and used + size > limit_bytes:
+                pools.append([])
+                used = 0.0
+            pools[-1].append(key)
+            used += size
+        return pools
+
+
+def calibration_networks(space: SearchSpace, settings: ProfileSettings) -> Genes:
+    """Return distinct networks that cover the space, shape (n, n_genes).
+
+    The two extremes; half with every gene uniform; half spread evenly over the range of MACs, so
+    that the small and the large networks that searches like are inside what was measured.
+    """
+    rng = np.random.default_rng(settings.seed)
+    n = settings.n_networks
+    cost = macs(space)
+    program = BudgetProgram(cost)
+    (least, smallest), (greatest, largest) = program.least(), program.greatest()
+    budgets = np.geomspace(least, greatest, n // 2 + 1)[1:]
+    spread = [program.sample(1, float(budget), rng) for budget in budgets]
+    uniform = space.sample(2 * n, rng)
+    candidates = np.concatenate([smallest[None], largest[None], *spread, uniform])
+    _, first = np.unique(candidates, axis=0, return_index=True)
+    return candidates[np.sort(first)][:n]
+
+
+def model_bytes(graph: Graph, model_format: str) -> bytes:
+    """Return `graph` with random weights as a model file of `model_format`.
+
+    Raises:
+        UsageError: no lowering writes that format.
+    """
+    if model_format not in LOWERINGS:
+        raise UsageError(
+            f"nothing can be profiled as {model_format!r}; formats: {', '.join(LOWERINGS)}"
+        )
+    return LOWERINGS[model_format](graph, random_weights(graph))

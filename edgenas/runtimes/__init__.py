@@ -1,0 +1,18 @@
+"""Engines on a device: artefact in, samples out."""
+
+from edgenas.runtimes import litert, onnxruntime
+from edgenas.runtimes.base import RUNTIMES, Runtime
+from edgenas.runtimes.bench import Bench, LoadInfo, Visit, open_bench
+from edgenas.runtimes.client import BenchInfo
+
+__all__ = [
+    "RUNTIMES",
+    "Bench",
+    "BenchInfo",
+    "LoadInfo",
+    "Runtime",
+    "Visit",
+    "litert",
+    "onnxruntime",
+    "open_bench",
+]

@@ -1,0 +1,184 @@
+"""The host's end of the measuring process: frames out, frames in, and what can go wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import pydantic
+from pydantic import BaseModel, ConfigDict, Field
+
+from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError, MissingExtraError
+from edgenas.hardware.connectors.base import RemoteProcess
+from edgenas.hardware.device import Device
+from edgenas.runtimes.base import Runtime
+
+log = logging.getLogger(__name__)
+
+AGENT = Path(__file__).with_name("agent.py")
+PROTOCOL = 1
+_MAX_FRAME_BYTES = 1 << 30
+_QUIT_S = 2.0
+# A numeric library must not start threads beside those that are measured.
+_ENV = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
+        "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}  # fmt: skip
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Natural = Annotated[int, Field(ge=0)]
+
+
+class Reply(BaseModel):
+    """Base of what the measuring process may answer; anything else is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class BenchInfo(Reply):
+    """What the measuring process runs with."""
+
+    protocol: int
+    python: str
+    numpy: str
+    engine: str
+    engine_version: str
+    pid: Annotated[int, Field(gt=0)]
+    affinity: tuple[Natural, ...]
+    threads: Annotated[int, Field(gt=0)]
+    timer_resolution_ns: Annotated[int, Field(gt=0)]
+    load_average: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+R = TypeVar("R", bound=Reply)
+
+
+class AgentClient:
+    """One measuring process on a device. After a timeout or a broken frame it is gone for good."""
+
+    def __init__(self, device: Device, runtime: Runtime) -> None:
+        self._device, self._runtime = device, runtime
+        self._n_requests = 0
+        agent = device.connector.place(AGENT)
+        self._process: RemoteProcess | None = device.connector.spawn([device.python, agent], _ENV)
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests can still be made."""
+        return self._process is not None and self._process.status() is None
+
+    def hello(self, timeout_s: float) -> BenchInfo:
+        """Have the process load its engine, bind itself to its CPUs and tell about both.
+
+        Raises:
+            MissingExtraError: the engine is not installed on the device.
+            AgentError: another protocol, CPUs that are not there, or no agent at all.
+            DeviceTimeoutError: no answer in time.
+        """
+        return self.call(
+            "hello",
+            BenchInfo,
+            timeout_s=timeout_s,
+            protocol=PROTOCOL,
+            runtime=self._runtime.name,
+            settings=self._runtime.agent_settings(self._device.description),
+        )
+
+    def call(self, command: str, reply: type[R], *, timeout_s: float, **fields: Any) -> R:
+        """Make one request and return its reply, checked against the type `reply`.
+
+        Raises:
+            AgentError: the process died, refused, or answered something else.
+            DeviceTimeoutError: no answer in time; the process is killed.
+            MissingExtraError: the engine is not installed on the device.
+        """
+        process = self._process
+        if process is None:
+            raise AgentError(f"{self._where} has ended; open a new bench")
+        self._n_requests += 1
+        request = {"id": self._n_requests, "command": command, "timeout_s": timeout_s, **fields}
+        try:
+            process.write(_frame(request), timeout_s)
+            (size,) = struct.unpack(">I", process.read(4, timeout_s))
+            if size > _MAX_FRAME_BYTES:
+                raise AgentError(f"{self._where} sent a frame of {size} bytes, which is garbage")
+            answer = json.loads(process.read(size, timeout_s))
+            if not isinstance(answer, dict) or answer.pop("id", None) != self._n_requests:
+                raise AgentError(f"{self._where} sent what answers no request: {answer!r:.200}")
+            if answer.pop("ok", None) is True:
+                return reply.model_validate_json(json.dumps(answer))
+        except DeviceTimeoutError as error:
+            self._end(kill=True)
+            raise DeviceTimeoutError(
+                f"{self._where} did not finish {command!r} within {timeout_s:g} s and was killed; "
+                "allow more time or measure fewer runs at once"
+            ) from error
+        except AgentError:
+            self._end(kill=True)
+            raise
+        except DeviceError as error:
+            raise self._death(command, error) from error
+        except (ValueError, pydantic.ValidationError) as error:
+            self._end(kill=True)
+            raise AgentError(f"{self._where} answered {command!r} with garbage: {error}") from error
+        except BaseException:  # interrupted: the reply would be taken for the next request's
+            self._end(kill=True)
+            raise
+        raise self._refusal(command, answer)
+
+    def close(self) -> None:
+        """Ask the process to end, and end it if it does not."""
+        self._end(kill=False)
+
+    @property
+    def _where(self) -> str:
+        return f"the measuring process of {self._runtime.name} on the device {self._device.id!r}"
+
+    def _refusal(self, command: str, answer: Mapping[str, Any]) -> AgentError | MissingExtraError:
+        error = answer.get("error")
+        if not isinstance(error, dict):
+            self._end(kill=True)
+            return AgentError(f"{self._where} answered {command!r} with garbage: {answer!r:.200}")
+        kind, message = error.get("kind"), error.get("message")
+        if kind == "missing_engine":
+            return MissingExtraError(
+                f"the runtime {self._runtime.name} is not installed for {self._device.python} on "
+                f"the device {self._device.id!r} ({message}); "
+                f"run there: pip install 'edgenas[{self._runtime.extra}]'"
+            )
+        return AgentError(f"{self._where} refused {command!r} ({kind}): {message}")
+
+    def _death(self, command: str, error: DeviceError) -> AgentError:
+        process = self._process
+        status = process.wait(1.0) if process else None
+        tail = process.stderr_tail() if process else ""
+        self._end(kill=True)
+        how = f"status {status}" if status is None or status >= 0 else _signal_name(-status)
+        return AgentError(
+            f"{self._where} died during {command!r} ({how}; {error}); "
+            f"its last words: {tail or 'none'}"
+        )
+
+    def _end(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.close_input()
+        if not kill and process.wait(_QUIT_S) is None:
+            log.info("%s does not end by itself; it is killed", self._where)
+        process.kill()
+
+
+def _frame(request: Mapping[str, Any]) -> bytes:
+    body = json.dumps(request, allow_nan=False).encode()
+    return struct.pack(">I", len(body)) + body
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"killed by {signal.Signals(number).name}"
+    except ValueError:
+        return f"killed by signal {number}"

@@ -1,0 +1,81 @@
+"""What is searched: a space, objectives, constraints, and the costs that cost nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.architecture import Genes
+from edgenas.core.errors import UsageError
+from edgenas.core.objective import Constraint, Objective, objective
+from edgenas.spaces.base import SearchSpace
+
+Floats = npt.NDArray[np.float64]
+Cheap = Callable[[Genes], Mapping[str, Floats]]
+"""Values of a population, by `cost_key`: shape (n, n_genes) in, arrays of shape (n,) out."""
+Draw = Callable[[int, np.random.Generator], Genes]
+"""Draws that many canonical architectures, shape (n, n_genes); `BudgetProgram.sample` bound to its
+budget is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchProblem:
+    """One search.
+
+    `cheap` gives values that need no evaluation; a constraint on them keeps proposals from
+    being made at all. `draw` replaces uniform genes as the source of random architectures.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    constraints: tuple[Constraint, ...] = ()
+    cheap: Cheap | None = None
+    draw: Draw | None = None
+
+    def violations(self, population: Genes) -> Floats:
+        """Return how much each architecture breaks the cheap constraints, shape (n,)."""
+        if self.cheap is None or not self.constraints:
+            return np.zeros(len(population))
+        return total_violations(self.constraints, self.cheap(population), len(population))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genes:
+        """Return `n` random architectures, shape (n, n_genes); they may break constraints."""
+        if self.draw is None:
+            return self.space.sample(n, rng)
+        return self.space.canonical(self.draw(n, rng))
+
+
+def cost_key(name: str, confidence: float | None = None) -> str:
+    """Return where a dict of costs holds a value, or its upper end at a confidence."""
+    return name if confidence is None else f"{name}@{confidence:g}"
+
+
+def total_violations(
+    constraints: Sequence[Constraint], values: Mapping[str, npt.ArrayLike], n: int
+) -> Floats:
+    """Return the violations relative to the limits, summed over `constraints`, shape (n,).
+
+    Constraints on something that `values` does not hold at all are passed over.
+
+    Raises:
+        UsageError: a constraint with a confidence on a value that has none.
+    """
+    total = np.zeros(n)
+    for constraint in constraints:
+        key = cost_key(constraint.name, constraint.confidence)
+        if key not in values:
+            if constraint.name in values:
+                raise UsageError(
+                    f"'{constraint}' asks for a confidence, but {constraint.name} comes without "
+                    "intervals here; write the constraint without '@'"
+                )
+            continue
+        sign = objective(constraint.name).minimised(1.0)
+        excess = sign * (np.asarray(values[key], dtype=np.float64) - constraint.limit)
+        scale = abs(constraint.limit) or 1.0
+        # NaN keeps no limit.
+        total += np.where(np.isnan(excess), np.inf, np.maximum(excess, 0.0)) / scale
+    return total

@@ -1,0 +1,208 @@
+"""Composite operators: what the factors of a space are made of and what tables have rows for.
+
+Each block is an `OpSpec` of a composite kind; `expand` turns it into primitives. A new kind is a
+function from `OpSpec` to `Graph`, registered in `BLOCKS`; counts and all lowerings follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from edgenas.core import ops
+from edgenas.core.errors import SpaceError
+from edgenas.core.ops import Graph, Node, OpSpec, Shape
+from edgenas.core.registry import Registry
+
+BLOCKS: Registry[Callable[[OpSpec], Graph]] = Registry("block")
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a channel count to a multiple of `divisor`, losing at most 10 %.
+
+    Source: Sandler et al. 2018 (MobileNetV2), arXiv:1801.04381, the public code's rounding.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class GraphBuilder:
+    """Chains primitives; remembers the name and shape of the last one."""
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = in_shape
+        self.last, self.shape = "input", in_shape
+        self._nodes: list[Node] = []
+
+    def then(self, name: str, op: OpSpec, *more_inputs: str) -> str:
+        """Append `op` after the last node (and `more_inputs`); return its name."""
+        self._nodes.append(Node(name, op, (self.last, *more_inputs)))
+        self.last, self.shape = name, ops.out_shape(op)
+        return name
+
+    def conv(  # noqa: PLR0913
+        self,
+        name: str,
+        out_channels: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        norm: bool = True,
+        activation: str = "",
+    ) -> None:
+        """Append a convolution and, if named, its activation."""
+        op = ops.conv2d(
+            self.shape,
+            out_channels,
+            kernel=kernel,
+            stride=stride,
+            groups=groups,
+            bias=bias,
+            norm=norm,
+        )
+        self.then(name, op)
+        if activation:
+            self.then(f"{name}_act", ops.activation(self.shape, activation))
+
+    def graph(self) -> Graph:
+        """Return what was built."""
+        return Graph(self.in_shape, tuple(self._nodes))
+
+
+def conv_block(
+    in_shape: Shape, out_channels: int, *, kernel: int, stride: int, activation: str
+) -> OpSpec:
+    """Return convolution, batch norm, activation."""
+    return OpSpec.make(
+        "conv_block",
+        in_shape,
+        out_channels=out_channels,
+        kernel=kernel,
+        stride=stride,
+        activation=activation,
+    )
+
+
+@BLOCKS.add("conv_block")
+def _expand_conv_block(op: OpSpec) -> Graph:
+    builder = GraphBuilder(op.in_shape)
+    builder.conv(
+        "conv",
+        op.integer("out_channels"),
+        kernel=op.integer("kernel"),
+        stride=op.integer("stride"),
+        activation=str(op["activation"]),
+    )
+    return builder.graph()
+
+
+def mbconv(  # noqa: PLR0913
+    in_shape: Shape,
+    out_channels: int,
+    *,
+    mid_channels: int,
+    kernel: int,
+    stride: int,
+    activation: str,
+    squeeze_excite: bool,
+) -> OpSpec:
+    """Return an inverted residual block.
+
+    Expand (unless `mid_channels` equals the input's), depthwise, squeeze and excitation over a
+    quarter of the channels, project; a shortcut where the shape is kept.
+    Source: Howard et al. 2019 (MobileNetV3), arXiv:1905.02244, figure 4.
+    """
+    return OpSpec.make(
+        "mbconv",
+        in_shape,
+        out_channels=out_channels,
+        mid_channels=mid_channels,
+        kernel=kernel,
+        stride=stride,
+        activation=activation,
+        se=int(squeeze_excite),
+    )
+
+
+@BLOCKS.add("mbconv")
+def _expand_mbconv(op: OpSpec) -> Graph:
+    builder = GraphBuilder(op.in_shape)
+    mid, stride, function = op.integer("mid_channels"), op.integer("stride"), str(op["activation"])
+    if mid != op.in_shape[0]:
+        builder.conv("expand", mid, activation=function)
+    builder.conv(
+        "depthwise",
+        mid,
+        kernel=op.integer("kernel"),
+        stride=stride,
+        groups=mid,
+        activation=function,
+    )
+    if op["se"]:
+        trunk, shape = builder.last, builder.shape
+        builder.then("se_pool", ops.global_avg_pool(shape))
+        squeezed = make_divisible(mid // 4)
+        builder.conv("se_reduce", squeezed, bias=True, norm=False, activation="relu")
+        builder.conv("se_expand", mid, bias=True, norm=False, activation="h_sigmoid")
+        gate, builder.last, builder.shape = builder.last, trunk, shape
+        builder.then("se_scale", ops.multiply(shape, (mid, 1, 1)), gate)
+    builder.conv("project", op.integer("out_channels"))
+    if stride == 1 and op.in_shape[0] == op["out_channels"]:
+        builder.then("shortcut", ops.add(builder.shape), "input")
+    return builder.graph()
+
+
+def mbv3_head(in_shape: Shape, *, final_channels: int, mix_channels: int, n_classes: int) -> OpSpec:
+    """Return MobileNetV3's head: 1x1 conv, pool, 1x1 conv on the pooled features, classifier."""
+    return OpSpec.make(
+        "mbv3_head",
+        in_shape,
+        final_channels=final_channels,
+        mix_channels=mix_channels,
+        n_classes=n_classes,
+    )
+
+
+@BLOCKS.add("mbv3_head")
+def _expand_mbv3_head(op: OpSpec) -> Graph:
+    builder = GraphBuilder(op.in_shape)
+    builder.conv("final_expand", op.integer("final_channels"), activation="h_swish")
+    builder.then("pool", ops.global_avg_pool(builder.shape))
+    builder.conv("feature_mix", op.integer("mix_channels"), norm=False, activation="h_swish")
+    builder.then("classifier", ops.linear(builder.shape, op.integer("n_classes")))
+    return builder.graph()
+
+
+def expand(op: OpSpec) -> Graph:
+    """Return the primitives of `op`, composite or primitive.
+
+    Raises:
+        RegistryError: nobody registered the kind.
+    """
+    if op.kind in ops.PRIMITIVES:
+        inputs = ("input", *(f"input{i}" for i in range(1, len(op.in_shapes))))
+        return Graph(op.in_shape, (Node(op.kind, op, inputs),))
+    return BLOCKS.get(op.kind)(op)
+
+
+def out_shape(op: OpSpec) -> Shape:
+    """Return the output shape of any operator."""
+    return ops.out_shape(op) if op.kind in ops.PRIMITIVES else expand(op).out_shape
+
+
+def chain(parts: Iterable[tuple[str, OpSpec]], in_shape: Shape | None = None) -> Graph:
+    """Return one graph of named operators in a row; node names are ``part.node``."""
+    nodes: list[Node] = []
+    last, shape = "input", in_shape
+    for part, op in parts:
+        if shape is not None and op.in_shape != shape:
+            raise SpaceError(f"{part}: {op.key} does not fit after shape {shape}")
+        graph = expand(op)
+        in_shape = graph.in_shape if in_shape is None else in_shape
+        entry = last
+        for node in graph.nodes:
+            inputs = tuple(entry if name == "input" else f"{part}.{name}" for name in node.inputs)
+            nodes.append(Node(f"{part}.{node.name}", node.op, inputs))
+        last, shape = nodes[-1].name, graph.out_shape
+    return Graph(in_shape or (), tuple(nodes))

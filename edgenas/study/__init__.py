@@ -1,0 +1,1 @@
+"""A job from its file to its report: run loop, storage, picking."""

@@ -1,0 +1,255 @@
+"""The job file: data, device, budget and settings of one run, strict YAML."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field
+
+from edgenas.core.errors import EdgenasError, UsageError
+from edgenas.core.objective import Constraint
+from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
+from edgenas.profiling.workload import ProfileSettings
+
+ObjectiveName = Literal[
+    "accuracy", "latency_ms", "n_macs", "n_params", "peak_activation_kib", "weights_kib"
+]
+S = TypeVar("S")
+
+
+def _constraint(text: str) -> str:
+    try:
+        return str(Constraint.parse(text))
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _pick(text: str) -> str:
+    text = text.strip()
+    is_id = 4 <= len(text) <= 10 and set(text) <= set("0123456789abcdef")
+    if text == "knee" or is_id:
+        return text
+    if "=" not in text and "<" not in text and ">" not in text:
+        raise ValueError(
+            f"{text!r} picks nothing; write 'knee', a constraint such as 'latency_ms <= 2 @ 90%', "
+            "or an architecture's id (at least 4 of its 10 hex digits)"
+        )
+    return ", ".join(_constraint(part) for part in text.split(","))
+
+
+ConstraintText = Annotated[str, AfterValidator(_constraint)]
+PickText = Annotated[str, AfterValidator(_pick)]
+
+
+class DataSection(StrictModel):
+    """Which images, and how they are split (see `edgenas.oneshot.data.load_dataset`)."""
+
+    source: str
+    seed: int = Field(default=0, ge=0)
+    validation_fraction: float = Field(default=0.15, gt=0, lt=1)
+    test_fraction: float = Field(default=0.15, gt=0, lt=1)
+    image_size_px: int | None = Field(default=None, ge=8)
+    image_channels: Literal[1, 3] | None = None
+    horizontal_flip: bool | None = None
+    skip_broken: bool = False
+
+
+class DeviceSection(StrictModel):
+    """Where the network will run; this runtime's latency is the objective."""
+
+    id: str = "local"
+    runtime: str = "onnxruntime"
+    precision: Literal["float32"] = "float32"
+
+
+class SpaceSection(StrictModel):
+    """A search space by name, and changes of its settings."""
+
+    preset: str = "mbv3_tiny"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Input channels and classes come from the data unless they stand here."""
+
+
+class ProfileSection(StrictModel):
+    """How thoroughly to profile (see `edgenas.profiling.workload.ProfileSettings`)."""
+
+    n_networks: int = Field(default=200, ge=20)
+    n_operator_visits: int = Field(default=8, ge=2)
+    n_network_visits: int = Field(default=12, ge=2)
+    n_runs: int = Field(default=3, ge=1)
+    n_warmup: int = Field(default=1, ge=0)
+    anchor_every: int = Field(default=25, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    def to_settings(self) -> ProfileSettings:
+        """Return the settings that profiling takes."""
+        return ProfileSettings(**self.model_dump())
+
+
+class TrainingSection(StrictModel):
+    """Training; what is not given comes from the preset of the data set."""
+
+    epochs: int | None = Field(default=None, ge=0)
+    batch_size: int | None = Field(default=None, ge=2)
+    lr: float | None = Field(default=None, gt=0)
+    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
+    momentum: float | None = Field(default=None, gt=0, lt=1)
+    weight_decay: float | None = Field(default=None, ge=0)
+    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
+    max_gradient_norm: float | None = Field(default=None, gt=0)
+    n_random_subnets: int | None = Field(default=None, ge=0)
+    augment: bool | None = None
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+    def over(self, preset: S) -> S:
+        """Return `preset`, a dataclass of training settings, changed as this section says."""
+        given = self.model_dump(exclude_none=True, exclude={"seed"})
+        known = {field.name for field in fields(preset)}  # type: ignore[arg-type]
+        return replace(preset, **{k: v for k, v in given.items() if k in known})  # type: ignore[type-var]
+
+
+class SearchSection(StrictModel):
+    """Which searcher proposes, how many architectures are evaluated."""
+
+    algorithm: str = "nsga2"
+    n_evaluations: int = Field(default=200, ge=1)
+    population: int | None = Field(default=None, ge=2)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+
+
+class TensorrtSection(StrictModel):
+    """For which GPU the TensorRT engine is built."""
+
+    compute_capability: str = Field(default="8.7", pattern=r"^[0-9]{1,2}\.[0-9]$")
+
+
+class ExportSection(StrictModel):
+    """Which files to write."""
+
+    targets: tuple[str, ...] = Field(default=("onnx", "tflite"), min_length=1)
+    tensorrt: TensorrtSection = TensorrtSection()
+
+
+class MeasureSection(StrictModel):
+    """How front members and exported files are timed again."""
+
+    n_front_networks: int = Field(default=20, ge=0)
+    n_visits: int = Field(default=12, ge=2)
+    n_runs: int = Field(default=3, ge=1)
+    n_warmup: int = Field(default=1, ge=0)
+    spread_s: float = Field(default=5.0, ge=0)
+    seed: int = Field(default=1, ge=0)
+
+
+class ReportSection(StrictModel):
+    """The report."""
+
+    title: str | None = None
+    """Heading of the page; by default the job's name."""
+
+
+class Job(StrictModel):
+    """One job: from a data set, a device and a budget to files and proof."""
+
+    schema_version: Literal[1]
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    data: DataSection
+    device: DeviceSection = DeviceSection()
+    space: SpaceSection = SpaceSection()
+    objectives: tuple[ObjectiveName, ...] = Field(default=("accuracy", "latency_ms"), min_length=1)
+    constraints: tuple[ConstraintText, ...] = ()
+    profile: ProfileSection = ProfileSection()
+    training: TrainingSection = TrainingSection()
+    search: SearchSection = SearchSection()
+    pick: PickText = "knee"
+    finetune: TrainingSection = TrainingSection()
+    export: ExportSection = ExportSection()
+    measure: MeasureSection = MeasureSection()
+    report: ReportSection = ReportSection()
+
+    def all_constraints(self) -> tuple[Constraint, ...]:
+        """Return the hard constraints of the search."""
+        return tuple(Constraint.parse(text) for text in self.constraints)
+
+    def pick_constraints(self) -> tuple[Constraint, ...]:
+        """Return the constraints by which the pick is made; none if it is made in another way."""
+        if "=" not in self.pick:
+            return ()
+        return tuple(Constraint.parse(text) for text in self.pick.split(","))
+
+    def budgets(self) -> tuple[Constraint, ...]:
+        """Return every limit that the result is held to, the pick's first."""
+        return tuple(dict.fromkeys((*self.pick_constraints(), *self.all_constraints())))
+
+    def to_yaml(self) -> str:
+        """Return the whole job, defaults written out."""
+        return dump_yaml(self)
+
+    def changed(self, **changes: Any) -> Job:  # noqa: ANN401
+        """Return the job with top-level keys replaced, checked like a file.
+
+        Raises:
+            UsageError: a value is not allowed.
+        """
+        try:
+            return Job.model_validate({**self.model_dump(mode="python"), **changes})
+        except ValueError as error:
+            raise UsageError(_first_problem(error)) from error
+
+
+def load_job(path: Path) -> Job:
+    """Return the job in the file at `path`; paths in it are relative to the working folder.
+
+    Raises:
+        SchemaError: the file breaks the schema; the message has lines and what is allowed.
+        UsageError: its parts contradict each other.
+    """
+    job = load_yaml(path, Job)
+    try:
+        check_objectives(job)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    return job.model_copy(update={"data": _absolute(job.data), "device": _device(job.device)})
+
+
+def check_objectives(job: Job) -> None:
+    """Refuse objectives that repeat, and constraints or picks on what is known too late.
+
+    Raises:
+        UsageError: see above.
+    """
+    if len(set(job.objectives)) != len(job.objectives):
+        raise UsageError(f"objectives repeat: {', '.join(job.objectives)}")
+    named = [constraint.name for constraint in job.budgets()]
+    if "accuracy" in named and "accuracy" not in job.objectives:
+        raise UsageError("a constraint names accuracy, which is not among the objectives")
+    for target in job.export.targets:
+        if job.export.targets.count(target) > 1:
+            raise UsageError(f"export target {target} stands there twice")
+
+
+def _absolute(data: DataSection) -> DataSection:
+    """A run may be continued from another working folder."""
+    kind, colon, place = data.source.partition(":")
+    if not colon or not place:
+        return data
+    return data.model_copy(update={"source": f"{kind}:{Path(place).expanduser().resolve()}"})
+
+
+def _device(device: DeviceSection) -> DeviceSection:
+    if not device.id.endswith((".yaml", ".yml")):
+        return device
+    return device.model_copy(update={"id": str(Path(device.id).expanduser().resolve())})
+
+
+def _first_problem(error: ValueError) -> str:
+    problems = getattr(error, "errors", None)
+    if problems is None or isinstance(error, EdgenasError):
+        return str(error)
+    first = problems(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])
+    return f"{place}: {first['msg'].removeprefix('Value error, ')}"

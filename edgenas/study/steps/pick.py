@@ -1,0 +1,88 @@
+"""Step 4: one member of the front, by a budget, by the knee or by its id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgenas.core.architecture import Architecture
+from edgenas.core.files import write_json
+from edgenas.profiling.progress import Progress
+from edgenas.study.chain import Step
+from edgenas.study.context import INTERVAL_COVERAGE, Run
+from edgenas.study.picking import pick
+from edgenas.study.steps.search import read_front
+
+PICK = "pick.json"
+
+
+def picked(run: Run) -> Architecture:
+    """Return the picked architecture."""
+    content = run.read(PICK)
+    return Architecture(content["space"], tuple(content["genes"]))
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {"pick": run.job.pick}
+
+
+def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    del progress
+    costs = run.costs(run.job.budgets())
+    found = pick(
+        read_front(run),
+        run.job.pick,
+        objectives=run.objectives,
+        upper=costs.upper,
+        least=costs.least,
+    )
+    row = found.arch.row
+    predicted = {}
+    for runtime, model in run.models.items():
+        prediction = model.predictions(row[None])[0]
+        predicted[runtime] = {
+            "latency_ms": prediction.value,
+            "low_ms": prediction.low,
+            "high_ms": prediction.high,
+            "confidence": INTERVAL_COVERAGE,
+            "coverage": prediction.coverage,
+        }
+    write_json(
+        run.folder / PICK,
+        {
+            "pick": run.job.pick,
+            "id": found.arch.id,
+            "space": found.arch.space,
+            "space_parameters": run.space.parameters,
+            "genes": list(found.arch.genes),
+            "config": run.space.describe(row),
+            "values": dict(found.values),
+            "predicted": predicted,
+        },
+    )
+    return [run.folder / PICK]
+
+
+def _summary(run: Run) -> str:
+    content = run.read(PICK)
+    values = content["values"]
+    parts = [f"{content['id']} by {content['pick']}"]
+    if "accuracy" in values:
+        parts.append(f"accuracy {values['accuracy']:.2%} with shared weights")
+    predicted = content["predicted"][run.job.device.runtime]
+    parts.append(
+        f"predicted {predicted['latency_ms']:.3f} ms "
+        f"[{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
+    )
+    return ", ".join(parts)
+
+
+PICK_STEP = Step(
+    name="pick",
+    needs=("profile", "search"),
+    version=1,
+    inputs=_inputs,
+    make=_make,
+    summary=_summary,
+)

@@ -1,0 +1,174 @@
+"""Step 3: the search; every evaluation is recorded in the run's Optuna storage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgenas.core.evaluation import Evaluation
+from edgenas.core.files import sha256_of, write_json
+from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.combined import CombinedEvaluator
+from edgenas.profiling.progress import Progress
+from edgenas.searchers import SearchProblem, make_searcher
+from edgenas.study.chain import Step
+from edgenas.study.context import SUPERNET, Run, searcher_settings
+from edgenas.study.loop import SearchResult, reference_values, run_search, summarize
+from edgenas.study.loop import Progress as SearchProgress
+from edgenas.study.picking import front, front_rows
+from edgenas.study.run_folder import digest_of
+from edgenas.study.steps.train import settings_of
+
+STORAGE = "study.db"
+EVALUATIONS = "search/evaluations.json"
+FRONT = "search/front.json"
+
+
+def read_evaluations(run: Run) -> list[Evaluation]:
+    """Return the evaluations of the run's search, in their order."""
+    return [
+        Evaluation(
+            run.space.architectures(_row(run, record["genes"]))[0],
+            record["status"],
+            record["values"],
+            record["error"],
+            record["violation"],
+        )
+        for record in run.read(EVALUATIONS)["evaluations"]
+    ]
+
+
+def read_front(run: Run) -> list[Evaluation]:
+    """Return the members of the run's front."""
+    return front(read_evaluations(run), run.objectives)
+
+
+def _row(run: Run, genes: list[int]) -> Any:  # noqa: ANN401
+    import numpy as np
+
+    return np.array([genes], dtype=np.int8)
+
+
+def _decisive(run: Run) -> dict[str, Any]:
+    """Return what makes two searches the same one, longer or shorter."""
+    return {
+        "algorithm": run.job.search.algorithm,
+        "settings": searcher_settings(run.job),
+        "seed": run.job.search.seed,
+        "objectives": list(run.job.objectives),
+        "constraints": list(run.job.constraints),
+        "space": run.space.fingerprint,
+        "data": run.dataset.fingerprint,
+    }
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {**_decisive(run), "n_evaluations": run.job.search.n_evaluations}
+
+
+def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    context = {
+        "supernet": sha256_of(run.folder / SUPERNET),
+        "table": run.model.table.passport.checksum,
+    }
+    decisive = {**_decisive(run), **context}
+    costs = run.costs(run.constraints)
+    problem = SearchProblem(
+        run.space,
+        run.objectives,
+        constraints=run.constraints,
+        cheap=costs,
+        draw=costs.draw if run.constraints else None,
+    )
+    section = run.job.search
+    evaluator = CombinedEvaluator(
+        costs, _dear(run), objectives=run.objectives, constraints=run.constraints
+    )
+
+    def on_progress(state: SearchProgress) -> None:
+        progress("evaluating architectures", state.n_done, state.n_total)
+
+    result = run_search(
+        make_searcher(
+            section.algorithm, problem, seed=section.seed, settings=searcher_settings(run.job)
+        ),
+        evaluator,
+        n_evaluations=section.n_evaluations,
+        storage=run.folder / STORAGE,
+        name=f"{run.job.name}-{digest_of(decisive)[:8]}",
+        context=context,
+        on_progress=on_progress,
+    )
+    result = _first(run, result, section.n_evaluations)
+    return _write(run, result)
+
+
+def _dear(run: Run) -> Evaluator | None:
+    if "accuracy" not in run.job.objectives:
+        return None
+    from edgenas.evaluators.accuracy import SharedWeightsAccuracy
+
+    return SharedWeightsAccuracy(
+        run.supernet, run.space, run.dataset, threads=settings_of(run).threads
+    )
+
+
+def _first(run: Run, result: SearchResult, n: int) -> SearchResult:
+    """Return the result of the first `n` evaluations, where an earlier job asked for more."""
+    if len(result.evaluations) <= n:
+        return result
+    evaluations = result.evaluations[:n]
+    reference = reference_values(evaluations, run.objectives, constraints=run.constraints)
+    return summarize(evaluations, run.objectives, reference=reference)
+
+
+def _write(run: Run, result: SearchResult) -> list[Path]:
+    records = [
+        {
+            "id": evaluation.arch.id,
+            "genes": list(evaluation.arch.genes),
+            "status": evaluation.status,
+            "values": dict(evaluation.values),
+            "error": evaluation.error,
+            "violation": evaluation.violation,
+        }
+        for evaluation in result.evaluations
+    ]
+    write_json(
+        run.folder / EVALUATIONS,
+        {
+            "space": run.space.parameters,
+            "objectives": list(run.job.objectives),
+            "evaluations": records,
+            "hypervolume": [float(value) for value in result.hypervolume],
+            "reference": dict(result.reference),
+            "exhausted": result.exhausted,
+        },
+    )
+    rows = front_rows(
+        result.front, run.objectives, upper=run.costs(()).upper, confidence=0.9
+    )
+    for row, evaluation in zip(rows, result.front, strict=True):
+        row["config"] = run.space.describe(evaluation.arch.row)
+    write_json(run.folder / FRONT, {"objectives": list(run.job.objectives), "front": rows})
+    return [run.folder / EVALUATIONS, run.folder / FRONT]
+
+
+def _summary(run: Run) -> str:
+    content = run.read(EVALUATIONS)
+    states = [record["status"] for record in content["evaluations"]]
+    text = f"{len(states)} architectures evaluated, {len(run.read(FRONT)['front'])} on the front"
+    failed = states.count("failed")
+    text += f", {failed} failed" if failed else ""
+    return text + (", nothing else is feasible" if content["exhausted"] else "")
+
+
+SEARCH = Step(
+    name="search",
+    needs=("profile", "train"),
+    version=1,
+    inputs=_inputs,
+    make=_make,
+    summary=_summary,
+)

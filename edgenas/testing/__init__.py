@@ -1,0 +1,1 @@
+"""Contract suites and fakes for plug-in writers; imported by nothing."""

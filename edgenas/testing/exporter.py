@@ -1,0 +1,138 @@
+"""The contract of exporters: inherit `ExporterContract` and give it the fixture `exporter`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgenas.core.artifact import Artifact
+from edgenas.core.errors import ExportError, ValidationError
+from edgenas.exporters.base import Exporter, ExportRequest
+from edgenas.exporters.validate import run_checks, settle, validate
+from edgenas.lowering.weights import random_weights
+from edgenas.spaces.blocks import chain, conv_block, mbconv, mbv3_head
+from edgenas.testing.reference import evaluate
+
+
+def small_request(*, n_inputs: int = 8, n_test: int = 20, seed: int = 0) -> ExportRequest:
+    """Return a request for a small network with every operator, odd sizes, and a test part."""
+    block = {"stride": 2, "activation": "h_swish", "squeeze_excite": True}
+    graph = chain(
+        [
+            ("stem", conv_block((2, 15, 14), 8, kernel=3, stride=2, activation="h_swish")),
+            ("block0", mbconv((8, 8, 7), 8, mid_channels=24, kernel=5, **{**block, "stride": 1})),  # type: ignore[arg-type]
+            ("block1", mbconv((8, 8, 7), 16, mid_channels=24, kernel=3, **block)),  # type: ignore[arg-type]
+            ("head", mbv3_head((16, 4, 4), final_channels=32, mix_channels=40, n_classes=5)),
+        ]
+    )
+    weights = random_weights(graph, seed=seed)
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(n_inputs + n_test, *graph.in_shape)).astype(np.float32)
+    logits = evaluate(graph, weights, images).astype(np.float32)
+    labels = rng.integers(0, 5, n_test)
+    return ExportRequest(
+        graph=graph,
+        weights=weights,
+        mean=(0.5, 0.4),
+        std=(0.2, 0.3),
+        class_names=("a", "b", "c", "d", "e"),
+        reference_inputs=images[:n_inputs],
+        reference_logits=logits[:n_inputs],
+        test_images=images[n_inputs:],
+        test_labels=labels,
+        test_accuracy=float((logits[n_inputs:].argmax(axis=1) == labels).mean()),
+    )
+
+
+class ExporterContract:
+    """What the rest of edgenas relies on, whatever the target."""
+
+    @pytest.fixture
+    def exporter(self) -> Exporter:
+        """The exporter under test."""
+        raise NotImplementedError
+
+    @pytest.fixture
+    def export_request(self) -> ExportRequest:
+        """A small network."""
+        return small_request()
+
+    @pytest.fixture
+    def artifact(
+        self, exporter: Exporter, export_request: ExportRequest, tmp_path: Path
+    ) -> Artifact:
+        """The network, exported."""
+        return exporter.export(export_request, tmp_path / f"model{exporter.suffix}")
+
+    def test_available_where_its_tests_run(self, exporter: Exporter) -> None:
+        """Skipping silently would hide a broken installation."""
+        assert exporter.unavailable_reason() is None
+
+    def test_same_network_gives_same_bytes(
+        self, exporter: Exporter, export_request: ExportRequest, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        """Files can be compared by their hash."""
+        again = exporter.export(export_request, tmp_path / f"again{exporter.suffix}")
+        assert again.sha256 == artifact.sha256
+        assert artifact.format == exporter.name
+
+    def test_passes_validation(
+        self, exporter: Exporter, export_request: ExportRequest, artifact: Artifact
+    ) -> None:
+        """Every check is made, or says why it could not be."""
+        checks = validate(exporter, export_request, artifact)
+        names = [check.name for check in checks]
+        assert names == ["content", "names", "shapes", "values", "top1", "accuracy"]
+        if exporter.unavailable_to_run_reason() is None:
+            assert all(check.passed for check in checks)
+            assert exporter.signature(artifact.path) == exporter.expected(export_request)
+        else:
+            assert {check.passed for check in checks} == {True, None}
+            assert all(check.detail for check in checks)
+
+    def test_weights_that_are_not_finite_are_refused(
+        self, exporter: Exporter, export_request: ExportRequest, tmp_path: Path
+    ) -> None:
+        """Nothing is written for a network that diverged."""
+        for value in (np.nan, np.inf):
+            weights = {name: array.copy() for name, array in export_request.weights.items()}
+            weights["head.classifier.weight"][0, 0] = value
+            path = tmp_path / f"bad{exporter.suffix}"
+            with pytest.raises(ExportError, match=r"head\.classifier\.weight"):
+                exporter.export(replace(export_request, weights=weights), path)
+            assert not path.exists()
+
+    def test_wrong_suffix_is_refused(
+        self, exporter: Exporter, export_request: ExportRequest, tmp_path: Path
+    ) -> None:
+        """The suffix is how runtimes know the format."""
+        with pytest.raises(ExportError, match="must be called"):
+            exporter.export(export_request, tmp_path / "model.bin")
+
+    def test_truncated_file_fails_and_is_renamed(
+        self, exporter: Exporter, export_request: ExportRequest, artifact: Artifact
+    ) -> None:
+        """A damaged file cannot be deployed by mistake."""
+        content = artifact.path.read_bytes()
+        artifact.path.write_bytes(content[: len(content) // 2])
+        checks = run_checks(exporter, export_request, artifact)
+        assert checks[0].passed is False
+        with pytest.raises(ValidationError, match="truncated or changed"):
+            settle(checks, artifact)
+        assert not artifact.path.exists()
+        assert artifact.path.with_name(f"{artifact.path.name}.failed").is_file()
+
+    def test_truncated_file_does_not_run(
+        self, exporter: Exporter, export_request: ExportRequest, artifact: Artifact
+    ) -> None:
+        """Engines report damage as our error."""
+        artifact.path.write_bytes(artifact.path.read_bytes()[:1000])
+        for use in (
+            lambda: exporter.infer(artifact.path, export_request.reference_inputs),
+            lambda: exporter.signature(artifact.path),
+        ):
+            with pytest.raises(ExportError):
+                use()

@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Installs edgenas with its development tools into its own environment and runs the tests.
+# Arguments are passed on to pytest, e.g. `bash scripts/test.sh -n 0 tests/core`.
+set -euo pipefail
+# shellcheck source=scripts/environment.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/environment.sh"
+
+want_debian "the report's browser test" chromium
+want_debian "tests and examples on Fashion-MNIST" dataset-fashion-mnist
+make_venv test all,dev
+cd -- "$ROOT"
+"$VENV/bin/python" -m pytest -n 2 "$@"

@@ -1,0 +1,43 @@
+"""What all tests share: one thread each, a home of their own, recorded data where it is."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Before anything loads a numerical library: tests run side by side, one thread each.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+# The same examples in every run; slow machines are no failures.
+settings.register_profile("edgenas", derandomize=True, deadline=None)
+settings.load_profile("edgenas")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keeps tests away from the devices, tables and locks of the user who runs them."""
+    home = tmp_path_factory.mktemp("edgenas-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGENAS_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The top of the checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def bench_data() -> Path:
+    """The folder of recorded tables and oracles that are too large for the repository."""
+    folder = os.environ.get("EDGENAS_BENCH_DATA")
+    if not folder:
+        pytest.skip("EDGENAS_BENCH_DATA is not set: it names the folder of recorded data")
+    path = Path(folder)
+    # A wrong setting is a mistake, not an absence: it must not silently skip the tests.
+    assert path.is_dir(), f"EDGENAS_BENCH_DATA={folder} is no folder"
+    return path

@@ -1,0 +1,102 @@
+"""TensorRT engines are built here and say why they are not run."""
+
+from pathlib import Path
+
+import pytest
+
+from edgenas.core.errors import ExportError, MissingExtraError
+from edgenas.core.extras import unavailable_reason
+from edgenas.exporters import Exporter, ExportRequest, get
+from edgenas.exporters.base import Signature
+from edgenas.exporters.tensorrt import TensorRTExporter, build_engine, compute_capabilities
+from edgenas.lowering.onnx import lower
+from edgenas.testing.exporter import ExporterContract
+
+needs_tensorrt = pytest.mark.skipif(
+    unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
+)
+
+
+def with_capability(capability: str) -> TensorRTExporter:
+    recipe = get("tensorrt").recipe
+    return TensorRTExporter(recipe.model_copy(update={"compute_capability": capability}))
+
+
+@needs_tensorrt
+class TestContract(ExporterContract):
+    @pytest.fixture
+    def exporter(self) -> Exporter:
+        return get("tensorrt")
+
+
+@needs_tensorrt
+def test_every_generation_gets_its_own_engine(request_small: ExportRequest, tmp_path: Path) -> None:
+    capabilities = compute_capabilities()
+    assert {"7.5", "8.6", "8.9", "12.0"} <= set(capabilities)
+    engines = {
+        with_capability(name).export(request_small, tmp_path / f"{name}.engine").sha256
+        for name in ("8.6", "8.9", "12.0")
+    }
+    assert len(engines) == 3
+
+
+@needs_tensorrt
+def test_builder_log_is_in_the_error(request_small: ExportRequest, tmp_path: Path) -> None:
+    """Turing has no float32 matrix product in this version, and says so."""
+    with pytest.raises(ExportError, match=r"cannot build(.|\n)*FP32 GEMM is not supported"):
+        with_capability("7.5").export(request_small, tmp_path / "model.engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_tensorrt
+def test_unknown_generation_lists_the_known(request_small: ExportRequest, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"'8\.7'; allowed: .*8\.6"):
+        with_capability("8.7").export(request_small, tmp_path / "model.engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_tensorrt
+def test_parser_log_is_in_the_error(request_small: ExportRequest) -> None:
+    model = lower(request_small.graph, request_small.weights)
+    with pytest.raises(ExportError, match=r"cannot parse(.|\n)*Failed to parse the ONNX model"):
+        build_engine(model[:500], compute_capability="8.6", tf32=False)
+
+
+@needs_tensorrt
+def test_network_of_other_names_is_refused(request_small: ExportRequest) -> None:
+    model = lower(request_small.graph, request_small.weights)
+    expected = Signature("other", (1, 2, 15, 14), "logits", (1, 5))
+    with pytest.raises(ExportError, match="other"):
+        build_engine(model, compute_capability="8.6", tf32=False, expected=expected)
+
+
+def test_missing_extra_is_named(
+    request_small: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from importlib import import_module
+
+    def without_tensorrt(name: str) -> object:
+        if name.startswith("tensorrt_rtx"):
+            raise ImportError(name)
+        return import_module(name)
+
+    monkeypatch.setattr("edgenas.core.extras.importlib.import_module", without_tensorrt)
+    exporter = get("tensorrt")
+    for reason in (exporter.unavailable_reason(), exporter.unavailable_to_run_reason()):
+        assert reason is not None
+        assert "edgenas[tensorrt]" in reason
+    with pytest.raises(MissingExtraError, match=r"edgenas\[tensorrt\]"):
+        exporter.export(request_small, tmp_path / "model.engine")
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_tensorrt
+def test_why_it_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    driver = tmp_path / "driver"
+    monkeypatch.setattr("edgenas.exporters.tensorrt._DRIVER", driver)
+    reason = get("tensorrt").unavailable_to_run_reason()
+    assert reason is not None
+    assert "compute capability 8.6" in reason
+    assert "no NVIDIA driver" in reason
+    driver.touch()
+    assert "does not run engines" in str(get("tensorrt").unavailable_to_run_reason())

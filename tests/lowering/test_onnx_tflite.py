@@ -1,0 +1,214 @@
+"""ONNX and TFLite agree with a plain evaluation, for every operator and awkward size."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edgenas.core import ops
+from edgenas.core.errors import ExportError, MissingExtraError
+from edgenas.core.ops import Graph, OpSpec
+from edgenas.lowering import onnx as to_onnx
+from edgenas.lowering import tflite as to_tflite
+from edgenas.lowering.optimised_tflite import tflite_operators
+from edgenas.lowering.weights import Weights, random_weights
+from edgenas.spaces.blocks import conv_block, expand, mbconv, mbv3_head
+from edgenas.testing.reference import evaluate
+
+LOWERINGS = (to_onnx, to_tflite)
+
+
+def run_onnx(model: bytes, image: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], {"image": image})[0])
+
+
+def run_tflite(model: bytes, image: np.ndarray) -> np.ndarray:
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    runner = interpreter.get_signature_runner("serving_default")
+    result = runner(image=np.moveaxis(image, 1, -1))["logits"]
+    return np.asarray(np.moveaxis(result, -1, 1))
+
+
+def check_both(graph: Graph, seed: int = 0) -> None:
+    weights = random_weights(graph, seed=seed)
+    shape = (1, *graph.in_shape)
+    image = np.random.default_rng(seed + 1).normal(size=shape).astype(np.float32)
+    expected = evaluate(graph, weights, image)
+    scale = np.abs(expected).max() or 1.0
+    tflite = to_tflite.lower(graph, weights)
+    found = {
+        "onnx": run_onnx(to_onnx.lower(graph, weights), image),
+        "tflite": run_tflite(tflite, image),
+    }
+    for name, values in found.items():
+        assert values.shape == expected.shape, name
+        assert np.abs(values - expected).max() <= 1e-5 * scale, name
+    assert tflite_operators(tflite).outside == ()
+
+
+@settings(max_examples=60)
+@given(
+    in_channels=st.integers(1, 20),
+    out_channels=st.integers(1, 20),
+    mid_channels=st.integers(4, 40),
+    kernel=st.sampled_from((1, 3, 5, 7)),
+    stride=st.sampled_from((1, 2, 3)),
+    height=st.integers(1, 15),
+    width=st.integers(1, 15),
+    activation=st.sampled_from(ops.ACTIVATIONS),
+    squeeze_excite=st.booleans(),
+)
+def test_random_blocks(
+    in_channels: int, out_channels: int, height: int, width: int, **attributes: Any
+) -> None:
+    check_both(expand(mbconv((in_channels, height, width), out_channels, **attributes)))
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        conv_block((3, 33, 32), 24, kernel=3, stride=2, activation="h_swish"),
+        conv_block((1, 7, 7), 5, kernel=7, stride=2, activation="relu6"),
+        mbv3_head((24, 5, 5), final_channels=64, mix_channels=96, n_classes=10),
+        ops.linear((6, 5, 4), 10),
+        ops.linear((24,), 10, bias=False),
+        ops.conv2d((8, 8, 8), 16, kernel=3, groups=8),
+        ops.conv2d((8, 8, 8), 16, kernel=3, groups=4, bias=True),
+        ops.global_avg_pool((8, 5, 6)),
+        *(ops.activation((4, 5, 6), function) for function in ops.ACTIVATIONS),
+        *(ops.activation((9,), function) for function in ops.ACTIVATIONS),
+    ],
+    ids=lambda op: op.key,
+)
+def test_single_operators(op: OpSpec) -> None:
+    check_both(expand(op))
+
+
+def test_whole_network(tiny_network: Graph) -> None:
+    check_both(tiny_network)
+
+
+def test_value_with_two_readers_is_not_fused() -> None:
+    """An activation must not swallow a value that something else reads too."""
+    conv = ops.conv2d((4, 5, 5), 4, kernel=3)
+    for function in ops.ACTIVATIONS:
+        nodes = (
+            ops.Node("conv", conv, ("input",)),
+            ops.Node("act", ops.activation((4, 5, 5), function), ("conv",)),
+            ops.Node("sum", ops.add((4, 5, 5)), ("act", "conv")),
+        )
+        check_both(Graph((4, 5, 5), nodes))
+
+
+def test_activation_after_a_sum_and_after_an_activation() -> None:
+    for first in ops.ACTIVATIONS:
+        nodes = (
+            ops.Node("conv", ops.conv2d((4, 5, 5), 4, kernel=3), ("input",)),
+            ops.Node("sum", ops.add((4, 5, 5)), ("conv", "input")),
+            ops.Node("one", ops.activation((4, 5, 5), first), ("sum",)),
+            ops.Node("two", ops.activation((4, 5, 5), "h_sigmoid"), ("one",)),
+        )
+        check_both(Graph((4, 5, 5), nodes))
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5, 7])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_same_padding_is_used_only_where_it_is_ours(kernel: int, stride: int) -> None:
+    for size in range(1, 20):
+        out = -(-size // stride)
+        total = max(0, (out - 1) * stride + kernel - size)
+        ours = (size + 2 * (kernel // 2) - kernel) // stride + 1
+        # The total may exceed what we pad on the far side only if no window reaches there.
+        identical = total // 2 == kernel // 2 and ours == out
+        assert to_tflite.same_is_symmetric(size, kernel=kernel, stride=stride) == identical
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_same_arguments_give_same_bytes(lowering: Any, tiny_network: Graph) -> None:
+    weights = random_weights(tiny_network)
+    shuffled = dict(reversed(weights.items()))
+    metadata = {"b": "2", "a": "1"}
+    first = lowering.lower(tiny_network, weights, metadata=metadata)
+    assert first == lowering.lower(tiny_network, shuffled, metadata=metadata)
+
+
+def test_names_and_metadata(tiny_network: Graph) -> None:
+    weights = random_weights(tiny_network)
+    options: dict[str, Any] = {
+        "input_name": "x",
+        "output_name": "y",
+        "metadata": {"run": "7"},
+    }
+    model = onnx.load_from_string(to_onnx.lower(tiny_network, weights, **options))
+    onnx.checker.check_model(model, full_check=True)
+    assert [model.graph.input[0].name, model.graph.output[0].name] == ["x", "y"]
+    assert {p.key: p.value for p in model.metadata_props} == {"run": "7"}
+    interpreter = Interpreter(model_content=to_tflite.lower(tiny_network, weights, **options))
+    signature = interpreter.get_signature_list()["serving_default"]
+    assert signature == {"inputs": ["x"], "outputs": ["y"]}
+
+
+@pytest.mark.parametrize("opset", [14, 20, 24])
+def test_other_operator_sets(tiny_network: Graph, opset: int) -> None:
+    weights = random_weights(tiny_network)
+    image = np.ones((1, *tiny_network.in_shape), np.float32)
+    expected = evaluate(tiny_network, weights, image)
+    found = run_onnx(to_onnx.lower(tiny_network, weights, opset=opset), image)
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_constants_are_aligned(tiny_network: Graph) -> None:
+    weights = random_weights(tiny_network)
+    content = to_tflite.lower(tiny_network, weights)
+    array = np.ascontiguousarray(weights["stem.conv.weight"].transpose(0, 2, 3, 1))
+    assert content.index(array.tobytes()) % 16 == 0
+
+
+@pytest.mark.parametrize("lowering", LOWERINGS)
+class TestRefusals:
+    graph = expand(conv_block((3, 8, 8), 4, kernel=3, stride=1, activation="relu"))
+
+    def refused(self, lowering: Any, graph: Graph, weights: Weights) -> str:
+        with pytest.raises(ExportError) as caught:
+            lowering.lower(graph, weights)
+        return str(caught.value)
+
+    def test_missing_array(self, lowering: Any) -> None:
+        weights = random_weights(self.graph)
+        del weights["conv.bias"]
+        assert "'conv.bias'" in self.refused(lowering, self.graph, weights)
+
+    def test_array_of_another_shape(self, lowering: Any) -> None:
+        weights = random_weights(self.graph)
+        weights["conv.weight"] = weights["conv.weight"][:2]
+        assert "(2, 3, 3, 3), not (4, 3, 3, 3)" in self.refused(lowering, self.graph, weights)
+
+    def test_two_inputs(self, lowering: Any) -> None:
+        assert "input1" in self.refused(lowering, expand(ops.add((4, 5, 5))), {})
+
+    def test_composite(self, lowering: Any) -> None:
+        op = conv_block((3, 8, 8), 4, kernel=3, stride=1, activation="relu")
+        graph = Graph((3, 8, 8), (ops.Node("block", op, ("input",)),))
+        assert "not primitive" in self.refused(lowering, graph, {})
+
+    def test_empty(self, lowering: Any) -> None:
+        assert "no operators" in self.refused(lowering, Graph((3, 8, 8), ()), {})
+
+    def test_missing_extra(self, lowering: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(name: str) -> None:
+            raise ImportError(name)
+
+        monkeypatch.setattr("importlib.import_module", refuse)
+        with pytest.raises(MissingExtraError, match="pip install"):
+            lowering.lower(self.graph, random_weights(self.graph))
+
+
+def test_operator_set_out_of_range(tiny_network: Graph) -> None:
+    with pytest.raises(ExportError, match="14 to 24"):
+        to_onnx.lower(tiny_network, random_weights(tiny_network), opset=13)

@@ -1,0 +1,127 @@
+"""What is profiled is what is exported: the same operators run, with the same MACs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgenas import spaces
+from edgenas.core import ops
+from edgenas.core.counts import n_macs
+from edgenas.core.errors import ExportError
+from edgenas.lowering import onnx as to_onnx
+from edgenas.lowering import tflite as to_tflite
+from edgenas.lowering.optimised import Execution, RunOperator, differences, joined
+from edgenas.lowering.optimised_onnx import onnx_operators
+from edgenas.lowering.optimised_tflite import tflite_operators
+from edgenas.lowering.tflite_file import FlatModel
+from edgenas.lowering.weights import random_weights
+from edgenas.spaces.blocks import conv_block, expand, mbconv
+
+RUNTIMES = {
+    "onnxruntime": (to_onnx.lower, onnx_operators),
+    "litert": (to_tflite.lower, tflite_operators),
+}
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("space_name", "n"), [("mbv3_tiny", 12), ("ofa_mbv3_w1.0", 2), ("ofa_mbv3_w1.2", 1)]
+)
+def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int) -> None:
+    lower, operators = RUNTIMES[runtime]
+    space = spaces.get(space_name)
+    profiled: dict[ops.OpSpec, Execution] = {}
+    rows = [space.largest(), space.smallest(), *space.sample(n, np.random.default_rng(5))]
+    for row in rows:
+        network = space.network(row)
+        # Other weights than the pieces have: trained ones are others, too.
+        exported = operators(lower(network, random_weights(network, seed=9)))
+        pieces = []
+        for _, op in space.ops(row):
+            if op not in profiled:
+                graph = expand(op)
+                profiled[op] = operators(lower(graph, random_weights(graph)))
+            pieces.append(profiled[op])
+        assert differences(exported, joined(pieces)) == []
+        assert exported.n_macs == joined(pieces).n_macs == n_macs(network)
+        assert exported.outside == ()
+        # A network never moves more data about than its pieces do, one by one.
+        assert len(exported.moves) <= len(joined(pieces).moves)
+
+
+def test_differences_name_both_sides() -> None:
+    one = Execution((RunOperator("add", (4, 2, 2), (4, 2, 2)),) * 2, moves=("ReorderInput",))
+    other = Execution((RunOperator("linear", (4,), (2,), n_macs=8),))
+    lines = differences(one, other)
+    assert [line.split(":")[0] for line in lines] == [
+        "only in the first, 2 times",
+        "only in the second, 1 times",
+    ]
+    assert differences(one, Execution(one.compute)) == []
+
+
+def test_activations_ride_on_convolutions() -> None:
+    """The encodings are chosen for this; an engine that stops doing it should be noticed."""
+    graph = expand(conv_block((16, 8, 8), 16, kernel=3, stride=2, activation="h_swish"))
+    execution = onnx_operators(to_onnx.lower(graph, random_weights(graph)))
+    assert [(op.kind, op.activation) for op in execution.compute] == [("conv2d", "HardSwish")]
+
+
+def test_shapes_are_the_networks_not_the_padded_ones() -> None:
+    op = mbconv(
+        (12, 9, 9),
+        20,
+        mid_channels=36,
+        kernel=5,
+        stride=2,
+        activation="h_swish",
+        squeeze_excite=True,
+    )
+    graph = expand(op)
+    weights = random_weights(graph)
+    for lower, operators in RUNTIMES.values():
+        layers = [o for o in operators(lower(graph, weights)).compute if o.kind == "conv2d"]
+        assert [(o.in_shape, o.out_shape, o.kernel, o.stride, o.groups) for o in layers] == [
+            ((12, 9, 9), (36, 9, 9), 1, 1, 1),
+            ((36, 9, 9), (36, 5, 5), 5, 2, 36),
+            ((36, 1, 1), (16, 1, 1), 1, 1, 1),
+            ((16, 1, 1), (36, 1, 1), 1, 1, 1),
+            ((36, 5, 5), (20, 5, 5), 1, 1, 1),
+        ]
+        assert sum(o.n_macs for o in layers) == n_macs(graph)
+
+
+def test_operator_outside_the_delegate_is_named() -> None:
+    model = FlatModel()
+    tensors = [model.tensor(name, (1, 4, 4, 2)) for name in ("x", "y", "z")]
+    model.operator("RELU_0_TO_1", [tensors[0]], tensors[1])  # XNNPACK leaves it alone
+    model.operator("RELU", [tensors[1]], tensors[2])
+    content = model.serialise(
+        inputs={"x": tensors[0]}, outputs={"z": tensors[2]}, signature="s", metadata={}
+    )
+    assert tflite_operators(content).outside == ("RELU_0_TO_1",)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_damaged_model_is_refused(runtime: str) -> None:
+    _, operators = RUNTIMES[runtime]
+    with pytest.raises(ExportError, match="refuses the model"):
+        operators(b"not a model at all")
+
+
+def test_renamed_layer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import edgenas.lowering.optimised_onnx as module
+
+    original = module._optimised
+
+    def renamed(model: bytes) -> Any:
+        optimised = original(model)
+        for node in optimised.graph.node:
+            node.name = f"other_{node.name}"
+        return optimised
+
+    monkeypatch.setattr(module, "_optimised", renamed)
+    graph = expand(conv_block((16, 8, 8), 16, kernel=3, stride=2, activation="relu"))
+    with pytest.raises(ExportError, match="renamed the layer"):
+        onnx_operators(to_onnx.lower(graph, random_weights(graph)))

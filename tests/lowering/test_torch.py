@@ -1,0 +1,163 @@
+"""The torch lowering against modules written by hand, PyTorch's own gradients and the counts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from edgenas.core import counts, ops
+from edgenas.core.errors import SpaceError
+from edgenas.core.ops import Graph, Node, OpSpec
+from edgenas.lowering.torch import ACTIVATIONS, GraphModule, channels_last, folded_weights
+from edgenas.lowering.torch_depthwise import depthwise_conv2d
+from edgenas.lowering.weights import random_weights
+from edgenas.spaces import blocks
+
+BLOCK = blocks.mbconv(
+    (16, 9, 9),
+    16,
+    mid_channels=32,
+    kernel=5,
+    stride=1,
+    activation="h_swish",
+    squeeze_excite=True,
+)
+STEM = blocks.conv_block((1, 18, 18), 16, kernel=3, stride=2, activation="relu")
+HEAD = blocks.mbv3_head((16, 9, 9), final_channels=24, mix_channels=32, n_classes=5)
+GRAPH = blocks.chain([("stem", STEM), ("stage1.block0", BLOCK), ("head", HEAD)])
+
+
+def _randomise(module: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if value.ndim == 1:
+                noise = torch.rand(value.shape, generator=generator)
+                value.copy_(noise + 0.5 if "var" in name or name.endswith("weight") else noise)
+
+
+def _by_hand(images: torch.Tensor, module: GraphModule) -> torch.Tensor:
+    """The same network from torch.nn's parts, contiguous memory."""
+    t = module.tensors()
+
+    def conv(x: torch.Tensor, name: str, **settings: int) -> torch.Tensor:
+        weight = t[f"{name}.weight"]
+        layer = nn.Conv2d(
+            weight.shape[1] * settings.get("groups", 1),
+            weight.shape[0],
+            weight.shape[2],
+            padding=weight.shape[2] // 2,
+            bias=f"{name}.bias" in t,
+            **settings,
+        )
+        layer.load_state_dict(
+            {key: t[f"{name}.{key}"] for key in ("weight", "bias") if f"{name}.{key}" in t}
+        )
+        x = layer(x)
+        if f"{name}.norm.weight" in t:
+            norm = nn.BatchNorm2d(weight.shape[0])
+            keys = ("weight", "bias", "running_mean", "running_var")
+            norm.load_state_dict({key: t[f"{name}.norm.{key}"] for key in keys}, strict=False)
+            x = norm.eval()(x)
+        return x
+
+    x = conv(images, "stem.conv", stride=2).relu()
+    y = nn.Hardswish()(conv(x, "stage1.block0.expand"))
+    y = nn.Hardswish()(conv(y, "stage1.block0.depthwise", groups=32))
+    gate = functional.adaptive_avg_pool2d(y, 1)
+    gate = conv(conv(gate, "stage1.block0.se_reduce").relu(), "stage1.block0.se_expand")
+    x = x + conv(y * nn.Hardsigmoid()(gate), "stage1.block0.project")
+    y = functional.adaptive_avg_pool2d(nn.Hardswish()(conv(x, "head.final_expand")), 1)
+    y = nn.Hardswish()(conv(y, "head.feature_mix")).flatten(1)
+    return functional.linear(y, t["head.classifier.weight"], t["head.classifier.bias"])
+
+
+def test_a_network_gives_what_hand_written_modules_give() -> None:
+    module = GraphModule(GRAPH, seed=3).eval()
+    _randomise(module)
+    images = torch.randn(3, 1, 18, 18, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(module(images), _by_hand(images, module), rtol=1e-5, atol=1e-5)
+
+
+def test_parameters_are_named_after_nodes_and_counted() -> None:
+    module = GraphModule(GRAPH)
+    names = dict(module.named_parameters())
+    assert "stage1.block0.depthwise.weight" in names
+    assert "stage1.block0.se_reduce.bias" in names
+    assert "stem.conv.norm.weight" in names
+    assert sum(value.numel() for value in names.values()) == counts.n_params(GRAPH)
+    assert len(module.norms()) == 5
+
+
+def test_seeds_decide_the_weights() -> None:
+    first, again, other = GraphModule(GRAPH), GraphModule(GRAPH), GraphModule(GRAPH, seed=1)
+    name = "stem.conv.weight"
+    assert torch.equal(first.tensors()[name], again.tensors()[name])
+    assert not torch.equal(first.tensors()[name], other.tensors()[name])
+
+
+def test_training_mode_updates_the_running_statistics() -> None:
+    module = GraphModule(GRAPH)
+    before = module.tensors()["stem.conv.norm.running_mean"].clone()
+    module(torch.randn(4, 1, 18, 18)).sum().backward()
+    assert not torch.equal(before, module.tensors()["stem.conv.norm.running_mean"])
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_folded_weights_are_the_network_without_norms() -> None:
+    module = GraphModule(GRAPH).eval()
+    _randomise(module)
+    weights = folded_weights(module)
+    shapes = {name: value.shape for name, value in random_weights(GRAPH).items()}
+    assert {name: value.shape for name, value in weights.items()} == shapes
+    assert all(value.dtype == np.float32 for value in weights.values())
+    images = torch.randn(2, 1, 18, 18)
+    weight, bias = (torch.from_numpy(weights[f"stem.conv.{what}"]) for what in ("weight", "bias"))
+    with torch.no_grad():
+        mine = functional.conv2d(images, weight, bias, 2, 1)
+        norm = module.norms()[0]
+        theirs = norm(functional.conv2d(images, module.tensors()["stem.conv.weight"], None, 2, 1))
+    torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", ops.ACTIVATIONS)
+def test_every_activation_of_the_description_has_a_lowering(function: str) -> None:
+    graph = Graph((2, 3, 3), (Node("act", ops.activation((2, 3, 3), function), ("input",)),))
+    images = torch.linspace(-8, 8, 36).reshape(2, 2, 3, 3)
+    assert torch.equal(GraphModule(graph)(images), ACTIVATIONS[function](images))
+
+
+def test_an_unknown_operator_is_named() -> None:
+    graph = Graph((2, 3, 3), (Node("odd", OpSpec.make("fold", (2, 3, 3)), ("input",)),))
+    with pytest.raises(SpaceError, match=r"odd: torch has no lowering of fold\(2x3x3\)"):
+        GraphModule(graph)(torch.zeros(1, 2, 3, 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_last_also_holds_for_one_channel(channels: int) -> None:
+    images = torch.randn(2, channels, 4, 5)
+    result = channels_last(images)
+    assert torch.equal(result, images)
+    assert result.stride() == (channels * 20, 1, channels * 5, channels)
+    assert channels_last(result) is result
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7, 9])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (4, 4), (7, 7), (14, 9)])
+def test_depthwise_gradients_are_pytorchs(kernel: int, stride: int, size: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(kernel)
+    weight = torch.randn(24, 1, kernel, kernel, generator=generator, requires_grad=True)
+    images = channels_last(torch.randn(3, 24, *size, generator=generator)).requires_grad_()
+    expected = functional.conv2d(images, weight, None, stride, kernel // 2, 1, 24)
+    gradient = torch.randn(expected.shape, generator=generator)
+    wanted = torch.autograd.grad(expected, (images, weight), gradient)
+    result = depthwise_conv2d(images, weight, stride=stride)
+    torch.testing.assert_close(result, expected)
+    found = torch.autograd.grad(result, (images, weight), gradient)
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
