@@ -84,7 +84,10 @@ class Journal:
             return []
         try:
             whole, _, _ = self.path.read_bytes().rpartition(b"\n")
-            return [json.loads(line) for line in whole.split(b"\n") if line]
+            records = [json.loads(line) for line in whole.split(b"\n") if line]
+            if not all(isinstance(record, dict) for record in records):
+                raise ValueError("a line holds no record")
+            return records
         except (OSError, ValueError) as error:
             raise StorageError(
                 f"cannot read the journal {self.path}: {error}; move it away to start anew"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal
 
 from edgenas.core.errors import UsageError, choices
@@ -82,6 +83,8 @@ class Constraint:
             if match is None:
                 raise ValueError
             limit = float(match["limit"])
+            if not isfinite(limit):
+                raise ValueError
             confidence = float(match["confidence"]) if match["confidence"] else None
         except ValueError:
             raise UsageError(
@@ -107,5 +110,5 @@ class Constraint:
 
     def __str__(self) -> str:
         sign = "<=" if objective(self.name).direction == "minimize" else ">="
-        text = f"{self.name} {sign} {self.limit:g}"
-        return text if self.confidence is None else f"{text} @ {self.confidence:.0%}"
+        text = f"{self.name} {sign} {self.limit:.12g}"
+        return text if self.confidence is None else f"{text} @ {100 * self.confidence:.12g}%"

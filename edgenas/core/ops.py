@@ -17,7 +17,8 @@ Shape = tuple[int, ...]
 Attribute = int | str | bool
 
 ACTIVATIONS = ("relu", "relu6", "h_swish", "h_sigmoid", "swish", "sigmoid")
-_KEY = re.compile(r"(?P<kind>[a-z0-9_]+)\((?P<shapes>[0-9x+]+)(?:;(?P<attrs>[^()]*))?\)")
+_KEY = re.compile(r"(?P<kind>[a-z0-9_]+)\((?P<shapes>[0-9x+]+)(?:;(?P<attrs>[^()]*))?\)", re.ASCII)
+_NUMBER = re.compile(r"-?[0-9]+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,13 +71,19 @@ def parse_key(key: str) -> OpSpec:
     match = _KEY.fullmatch(key)
     if match is None:
         raise SpaceError(f"not an operator key: {key!r}")
-    shapes = tuple(tuple(map(int, s.split("x"))) for s in match["shapes"].split("+"))
+    try:
+        shapes = tuple(tuple(map(int, s.split("x"))) for s in match["shapes"].split("+"))
+    except ValueError:
+        raise SpaceError(f"not an operator key: {key!r}; its shapes are not numbers") from None
     attrs: dict[str, Attribute] = {}
     for item in (match["attrs"] or "").split(","):
         name, _, value = item.partition("=")
         if name:
-            attrs[name] = int(value) if value.lstrip("-").isdigit() else value
-    return OpSpec(match["kind"], shapes, tuple(sorted(attrs.items())))
+            attrs[name] = int(value) if _NUMBER.fullmatch(value) else value
+    op = OpSpec(match["kind"], shapes, tuple(sorted(attrs.items())))
+    if op.key != key:  # two texts for one operator would make two rows that never meet
+        raise SpaceError(f"not an operator key: {key!r}; this operator is written {op.key!r}")
+    return op
 
 
 def _text(value: Attribute) -> str:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+_ROUNDING = 1e-9  # 10 * (1 - 0.9) is a little less than 1 in binary; the rank is meant to be 1
+
 
 def upper_quantile(scores: Floats, confidence: float) -> float:
     """Return the score that the next one exceeds with probability at most 1 - `confidence`.
@@ -25,7 +27,7 @@ def upper_quantile(scores: Floats, confidence: float) -> float:
             distance to the median, because no rank can promise that much.
     """
     ordered = np.sort(scores)
-    rank = ceil((len(ordered) + 1) * confidence)
+    rank = ceil((len(ordered) + 1) * confidence - _ROUNDING)
     if rank > len(ordered):
         return float(ordered[-1] + (ordered[-1] - np.median(ordered)))
     return float(ordered[rank - 1])
@@ -34,7 +36,7 @@ def upper_quantile(scores: Floats, confidence: float) -> float:
 def lower_quantile(scores: Floats, confidence: float) -> float:
     """Return the score that the next one falls below with probability at most 1 - `confidence`."""
     ordered = np.sort(scores)
-    rank = floor((len(ordered) + 1) * (1 - confidence))
+    rank = floor((len(ordered) + 1) * (1 - confidence) + _ROUNDING)
     if rank < 1:
         return float(ordered[0] - (np.median(ordered) - ordered[0]))
     return float(ordered[rank - 1])

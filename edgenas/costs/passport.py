@@ -86,7 +86,7 @@ class CalibrationRecord(StrictModel):
     boundary_out_ms_per_kib: float
     hyperparameters: dict[str, float]
     n_floored: int
-    scores: list[float]
+    scores: list[float] = Field(min_length=2)
     """Sorted (measured - predicted) / predicted of networks left out of their fit."""
     held_out: ErrorReport
     naive_sum: ErrorReport

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgenas.core.errors import CostError, TableError
+from edgenas.core.errors import CostError, SchemaError, TableError
 from edgenas.core.paths import search_path, user_folder
 from edgenas.costs.table import CostTable
 from edgenas.spaces.base import SearchSpace
@@ -47,9 +47,10 @@ def find_table(  # noqa: PLR0913
 
     Raises:
         TableError: no table is there; the message has the command that makes it.
-        CostError: tables are there but damaged or of something else; the first one's error.
+        CostError, SchemaError: tables are there but damaged or of something else; the first
+            one's error.
     """
-    first: CostError | None = None
+    first: CostError | SchemaError | None = None
     for folder in search_path("latency_tables"):
         path = table_path(folder, slug=slug, runtime=runtime, precision=precision, space=space.name)
         if not path.is_file():
@@ -64,7 +65,7 @@ def find_table(  # noqa: PLR0913
                 runtime_version=runtime_version,
                 threads=threads,
             )
-        except CostError as error:
+        except (CostError, SchemaError) as error:
             first = first or error
             continue
         return table

@@ -13,9 +13,9 @@ from edgenas.core.evaluation import Evaluation
 from edgenas.evaluators.base import Evaluator
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.evaluate import accuracy, calibration_images, network_inputs, recalibrate
-from edgenas.oneshot.optimisation import prepare_torch
 from edgenas.oneshot.supernet import Supernet, extract
 from edgenas.oneshot.training import check_fit
+from edgenas.oneshot.workers import worker_threads
 from edgenas.spaces.base import SearchSpace
 
 
@@ -29,20 +29,22 @@ class SharedWeightsAccuracy(Evaluator):
         space: of the supernet.
         dataset: calibrates on its train part and evaluates on its validation part.
         n_calibration_images: from the train part, always the same ones.
-        threads: of torch.
+        n_validation_images: evaluate on that many, always the same ones; None is all.
+        threads: that many architectures are evaluated at the same time.
 
     Raises:
         DataError: the data set does not fit the space.
         SpaceError: the supernet is of another space.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         supernet: Supernet,
         space: SearchSpace,
         dataset: ImageDataset,
         *,
-        n_calibration_images: int = 1024,
+        n_calibration_images: int = 512,
+        n_validation_images: int | None = None,
         threads: int = 1,
     ) -> None:
         check_fit(space, dataset)
@@ -53,6 +55,8 @@ class SharedWeightsAccuracy(Evaluator):
             )
         self.supernet, self.space, self.dataset = supernet, space, dataset
         self.threads = threads
+        order = np.random.default_rng(0).permutation(len(dataset.validation))
+        self._part = dataset.validation.take(np.sort(order[:n_validation_images]))
         self._calibration: npt.NDArray[np.uint8] = calibration_images(
             dataset, n_images=n_calibration_images
         )
@@ -62,15 +66,15 @@ class SharedWeightsAccuracy(Evaluator):
         foreign = sorted({arch.space for arch in archs} - {self.space.name})
         if foreign:
             raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
-        prepare_torch(self.threads)
-        return [self._evaluate_one(arch) for arch in archs]
+        with worker_threads(self.threads) as workers:
+            return list(workers.map(self._evaluate_one, archs))
 
     def _evaluate_one(self, arch: Architecture) -> Evaluation:
         try:
             self.space.check(arch.row[None])
             module = extract(self.supernet, self.space, arch.row)
             recalibrate(module, network_inputs(module, self.dataset, self._calibration))
-            value = accuracy(module, self.dataset, self.dataset.validation)
+            value = accuracy(module, self.dataset, self._part)
         # RuntimeError is how torch reports everything, memory included.
         except (SpaceError, TrainingError, RuntimeError, MemoryError) as error:
             return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")

@@ -27,7 +27,7 @@ OPSETS = range(14, 25)
 """Operator sets in which the operators written here mean the same."""
 
 
-def lower(
+def lower(  # noqa: PLR0913
     graph: Graph,
     weights: Weights,
     *,

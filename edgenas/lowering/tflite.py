@@ -76,9 +76,6 @@ class _Writer:
         if node.op.kind == "activation":
             self._activation(str(node.op["function"]), inputs[0], node.name, node.op.in_shape)
             return
-        if step.function == "h_sigmoid" and node_weights(node):
-            self._gate(step, inputs[0])
-            return
         fused = self._fused(_FUSED.get(step.function, "NONE"))
         name = step.output if step.function in _FUSED else node.name
         if node_weights(node):
@@ -97,24 +94,6 @@ class _Writer:
         if step.activation is not None and step.function not in _FUSED:
             shape = out_shape(node.op)
             self._activation(step.function, self.values[name], step.output, shape)
-
-    def _gate(self, step: Step, source: int) -> None:
-        """Write a layer and the h_sigmoid after it: 3 goes into the bias, RELU6 into the layer.
-
-        XNNPACK refuses RELU_0_TO_1, which would save the product; a sixth cannot go elsewhere.
-        """
-        node = step.node
-        arrays = [self.weights[array] for array in node_weights(node)]
-        bias = arrays[1] if len(arrays) > 1 else np.zeros(arrays[0].shape[0])
-        name = f"{node.name}.plus_three"
-        fused = self._fused("RELU6")
-        self._weighted(node, source, name, arrays=[arrays[0], bias + 3.0], fused=fused)
-        self._sixth(self.values[name], step.output, out_shape(node.op))
-
-    def _sixth(self, source: int, name: str, shape: Shape) -> None:
-        sixth = self.model.constant("sixth", np.array([1 / 6], np.float32))
-        index = self.values[name] = self.model.tensor(name, channels_last(shape))
-        self.model.operator("MUL", [source, sixth], index, self._schema.MulOptionsT())
 
     def _weighted(
         self, node: Node, source: int, name: str, *, arrays: list[npt.NDArray[Any]], fused: int
@@ -183,16 +162,12 @@ class _Writer:
         elif function == "swish":
             gate = add("LOGISTIC", [source], f"{name}.gate")
             add("MUL", [source, gate], name, self._schema.MulOptionsT())
-        else:  # h_sigmoid with no layer before it to ride on
+        else:  # h_sigmoid; XNNPACK refuses the RELU_0_TO_1 that would do with one operator less
             three = self.model.constant("three", np.array([3.0], np.float32))
-            fused = self._fused("RELU6")
-            shifted = add(
-                "ADD",
-                [source, three],
-                f"{name}.shifted",
-                self._schema.AddOptionsT(fusedActivationFunction=fused),
-            )
-            self._sixth(shifted, name, shape)
+            sixth = self.model.constant("sixth", np.array([1 / 6], np.float32))
+            clamp = self._schema.AddOptionsT(fusedActivationFunction=self._fused("RELU6"))
+            shifted = add("ADD", [source, three], f"{name}.shifted", clamp)
+            add("MUL", [shifted, sixth], name, self._schema.MulOptionsT())
 
     def _operator(self, kind: str, inputs: list[int], name: str, op: OpSpec, options: Any) -> None:
         self.values[name] = self.model.tensor(name, channels_last(out_shape(op)))

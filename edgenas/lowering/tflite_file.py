@@ -12,7 +12,6 @@ from edgenas.core.extras import require
 _IDENTIFIER = b"TFL3"
 _ALIGNMENT = 16  # bytes; what kernels may assume of constant data in the file
 _SCHEMA_VERSION = 3
-_OPERATOR_VERSIONS: dict[str, int] = {}
 _ONE_BYTE_CODES = 127  # codes above it live in the new field only
 
 
@@ -112,7 +111,7 @@ class FlatModel:
         code = getattr(self._schema.BuiltinOperator, kind)
         return self._schema.OperatorCodeT(
             deprecatedBuiltinCode=min(code, _ONE_BYTE_CODES),
-            version=_OPERATOR_VERSIONS.get(kind, 1),
+            version=1,  # float32 needs no later version of any operator written here
             builtinCode=code,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod, sqrt
 
 import numpy as np
@@ -205,3 +206,18 @@ def folded_weights(module: GraphModule) -> Weights:
         if bias is not None:
             weights[f"{name}.bias"] = bias.astype(np.float32)
     return weights
+
+
+def folded(module: GraphModule) -> GraphModule:
+    """Return the same function without batch norms, in evaluation mode; it runs faster."""
+    nodes = tuple(replace(node, op=_without_norm(node.op)) for node in module.graph.nodes)
+    result = GraphModule(Graph(module.graph.in_shape, nodes))
+    tensors = {name: torch.from_numpy(value) for name, value in folded_weights(module).items()}
+    result.load_state_dict(tensors)
+    return result.eval()
+
+
+def _without_norm(op: OpSpec) -> OpSpec:
+    if op.kind != "conv2d" or not op["norm"]:
+        return op
+    return OpSpec.make(op.kind, op.in_shape, **{**dict(op.attrs), "norm": 0, "bias": 1})

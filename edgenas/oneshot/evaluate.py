@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from edgenas.core.errors import TrainingError
-from edgenas.lowering.torch import NORM_MOMENTUM, GraphModule
+from edgenas.lowering.torch import NORM_MOMENTUM, GraphModule, folded
 from edgenas.oneshot.data.base import ImageDataset, Part
 from edgenas.oneshot.data.batches import network_input
 
@@ -25,7 +25,7 @@ def network_inputs(
 
 
 def calibration_images(
-    dataset: ImageDataset, *, n_images: int = 1024, seed: int = 0
+    dataset: ImageDataset, *, n_images: int = 512, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
     """Return a fixed random subset of the training images."""
     order = np.random.default_rng(seed).permutation(len(dataset.train))
@@ -74,14 +74,17 @@ def logits(module: GraphModule, inputs: Tensor, *, batch_size: int = EVALUATION_
 def accuracy(module: GraphModule, dataset: ImageDataset, part: Part) -> float:
     """Return the fraction of `part` that `module` classifies as labelled.
 
+    Batch norms are folded for it, as in an exported file.
+
     Raises:
         TrainingError: an output is not finite.
     """
+    plain = folded(module)
     correct = 0
     for start in range(0, len(part), EVALUATION_BATCH):
         stop = start + EVALUATION_BATCH
         inputs = network_inputs(module, dataset, part.images[start:stop])
-        outputs = logits(module, inputs)
+        outputs = logits(plain, inputs)
         if not bool(torch.isfinite(outputs).all()):
             raise TrainingError("the network's outputs are not finite; train it again")
         correct += int((outputs.argmax(1).numpy() == part.labels[start:stop]).sum())

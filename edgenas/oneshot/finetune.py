@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgenas.core.architecture import Genes
-from edgenas.lowering.torch import GraphModule
+from edgenas.lowering.torch import GraphModule, run_graph
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.data.batches import network_input
 from edgenas.oneshot.evaluate import calibration_images, network_inputs, recalibrate
@@ -53,13 +54,15 @@ def finetune(  # noqa: PLR0913
     """
     check_fit(space, dataset)
     module = extract(supernet, space, row)
+    parameters = dict(module.named_parameters())
     size = space.input_shape(row)[1:]
     teacher = _teacher(supernet, space, dataset) if distil and settings.epochs else None
 
-    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> float:
+    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
         del rng  # nothing but the batches is random here
         inputs = network_input(images, dataset.mean, dataset.std, (size[0], size[1]))
-        logits = module(inputs)
+        # Without running statistics: threads would change them at once; they are measured below.
+        logits = run_graph(module.graph, parameters, inputs, training=True)
         loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
         if teacher is not None:
             _, height, width = teacher.graph.in_shape
@@ -67,8 +70,7 @@ def finetune(  # noqa: PLR0913
                 seen = network_input(images, dataset.mean, dataset.std, (height, width))
                 opinion = teacher(seen)
             loss = (loss + distillation_loss(logits, opinion)) / 2
-        torch.autograd.backward(loss)
-        return float(loss.detach())
+        yield loss
 
     more = f"{row.tolist()} {distil} {weights_id}"
     train(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ from edgenas.core.errors import DataError, TrainingError
 from edgenas.oneshot.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.data.batches import augment
-from edgenas.oneshot.memory import keep_freed_memory
 from edgenas.oneshot.settings import TrainingSettings
+from edgenas.oneshot.workers import worker_threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,12 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
-StepLosses = Callable[[Tensor, Tensor, np.random.Generator], float]
-"""Images (uint8), labels and the epoch's random numbers to the loss; gradients are accumulated."""
+StepLosses = Callable[[Tensor, Tensor, np.random.Generator], Iterable[Tensor]]
+"""Images (uint8), labels and random numbers to the losses whose sum is lessened, one by one.
 
-
-def prepare_torch(threads: int) -> None:
-    """Set torch's threads and memory, and count denormal numbers as zero (they are slow)."""
-    torch.set_num_threads(threads)
-    keep_freed_memory()
-    torch.set_flush_denormal(True)
+The first is the one that is reported. It is called for each share of a batch, maybe at the same
+time, with the same random numbers, and must change nothing.
+"""
 
 
 def optimiser(module: nn.Module, settings: TrainingSettings) -> torch.optim.SGD:
@@ -87,6 +86,8 @@ def train(  # noqa: PLR0913
 ) -> list[float]:
     """Train `module` in place and return the mean loss of every epoch.
 
+    A batch is shared out to the threads; batch norms see one share each.
+
     All that is random in an epoch is drawn from the seed and the epoch's number, so a run that
     continues from its checkpoint gives, with as many threads, the very same weights.
 
@@ -94,7 +95,7 @@ def train(  # noqa: PLR0913
         module: what is trained.
         dataset: its train part is used.
         settings: see `TrainingSettings`.
-        step_losses: computes one step's losses and calls ``backward`` on them.
+        step_losses: computes the losses of one share of a batch.
         identity: hash of all that decides the result; a checkpoint of another is refused.
         seed: of batches, augmentation and whatever `step_losses` draws.
         checkpoint: written after each epoch and continued from; None keeps nothing.
@@ -104,39 +105,95 @@ def train(  # noqa: PLR0913
         TrainingError: the loss is not finite.
         StorageError: the checkpoint is of another run or cannot be read or written.
     """
-    prepare_torch(settings.threads)
     optimiser_ = optimiser(module, settings)
     state = Checkpoint(identity, 0, [])
     if checkpoint is not None and checkpoint.exists():
         state = load_checkpoint(checkpoint, module, optimiser_, identity)
     module.train()
+    parameters = list(module.parameters())
     steps_an_epoch = _n_batches(len(dataset.train), settings.batch_size)
-    for epoch in range(state.n_epochs_done, settings.epochs):
-        rng = np.random.default_rng([seed, epoch])
-        losses: list[float] = []
-        start = time.perf_counter()
-        for i, (images, labels) in enumerate(_batches(dataset, settings, rng)):
-            step = epoch * steps_an_epoch + i
-            rate = learning_rate(settings, step, settings.epochs * steps_an_epoch)
-            for group in optimiser_.param_groups:
-                group["lr"] = rate
-            optimiser_.zero_grad(set_to_none=True)
-            losses.append(step_losses(images, labels, rng))
-            if not math.isfinite(losses[-1]):
-                raise TrainingError(
-                    f"the loss is {losses[-1]} in epoch {epoch + 1}, step {i + 1}; "
-                    f"lower the learning rate (it is {settings.lr}) and run again"
-                )
-            nn.utils.clip_grad_norm_(module.parameters(), settings.max_gradient_norm)
-            optimiser_.step()
-            if on_step is not None:
-                elapsed_s, start = time.perf_counter() - start, time.perf_counter()
-                counts = (epoch + 1, i + 1, settings.epochs, steps_an_epoch)
-                on_step(StepReport(*counts, losses[-1], rate, elapsed_s))
-        state = Checkpoint(identity, epoch + 1, [*state.losses, float(np.mean(losses))])
-        if checkpoint is not None:
-            save_checkpoint(checkpoint, module, optimiser_, state)
+    with worker_threads(settings.threads) as workers:
+        compute = partial(_set_gradients, parameters, step_losses, workers, settings.threads)
+        for epoch in range(state.n_epochs_done, settings.epochs):
+            rng = np.random.default_rng([seed, epoch])
+            losses: list[float] = []
+            start = time.perf_counter()
+            for i, (images, labels) in enumerate(_batches(dataset, settings, rng)):
+                step = epoch * steps_an_epoch + i
+                rate = learning_rate(settings, step, settings.epochs * steps_an_epoch)
+                for group in optimiser_.param_groups:
+                    group["lr"] = rate
+                losses.append(compute(images, labels, rng))
+                if not math.isfinite(losses[-1]):
+                    raise TrainingError(
+                        f"the loss is {losses[-1]} in epoch {epoch + 1}, step {i + 1}; "
+                        f"lower the learning rate (it is {settings.lr}) and run again"
+                    )
+                nn.utils.clip_grad_norm_(parameters, settings.max_gradient_norm)
+                optimiser_.step()
+                if on_step is not None:
+                    elapsed_s, start = time.perf_counter() - start, time.perf_counter()
+                    counts = (epoch + 1, i + 1, settings.epochs, steps_an_epoch)
+                    on_step(StepReport(*counts, losses[-1], rate, elapsed_s))
+            state = Checkpoint(identity, epoch + 1, [*state.losses, float(np.mean(losses))])
+            if checkpoint is not None:
+                save_checkpoint(checkpoint, module, optimiser_, state)
     return state.losses
+
+
+def _set_gradients(  # noqa: PLR0913
+    parameters: list[nn.Parameter],
+    step_losses: StepLosses,
+    workers: Executor,
+    n_workers: int,
+    images: Tensor,
+    labels: Tensor,
+    rng: np.random.Generator,
+) -> float:
+    """Give every parameter its mean gradient over the batch; return the mean loss."""
+    n_shares = max(1, min(n_workers, len(labels) // 2))  # a batch norm needs two images
+    batches = zip(images.tensor_split(n_shares), labels.tensor_split(n_shares), strict=True)
+    compute = partial(_share_gradients, parameters, step_losses, int(rng.integers(2**62)))
+    shares = list(workers.map(compute, batches))
+    for i, parameter in enumerate(parameters):
+        parameter.grad = None
+        for share in shares:
+            gradient = share.gradients[i]
+            if gradient is not None:
+                weighted = gradient * (share.n_images / len(labels))
+                parameter.grad = _sum(parameter.grad, weighted)
+    return sum(share.loss * share.n_images for share in shares) / len(labels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one share of a batch says: its loss and the gradient of every parameter."""
+
+    n_images: int
+    loss: float
+    gradients: list[Tensor | None]
+
+
+def _share_gradients(
+    parameters: list[nn.Parameter],
+    step_losses: StepLosses,
+    seed: int,
+    batch: tuple[Tensor, Tensor],
+) -> _Share:
+    images, labels = batch
+    total: list[Tensor | None] = [None] * len(parameters)
+    reported = math.nan
+    for i, loss in enumerate(step_losses(images, labels, np.random.default_rng(seed))):
+        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        total = [_sum(old, new) for old, new in zip(total, found, strict=True)]
+        reported = float(loss.detach()) if i == 0 else reported
+    return _Share(len(labels), reported, total)
+
+
+def _sum(first: Tensor | None, second: Tensor | None) -> Tensor | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 def _n_batches(n_images: int, batch_size: int) -> int:

@@ -7,6 +7,7 @@ from the labels, the smallest and a few random ones from what the largest says, 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -45,17 +46,15 @@ def train_supernet(  # noqa: PLR0913
     check_fit(space, dataset)
     largest, smallest = space.ops(space.largest()), space.ops(space.smallest())
 
-    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> float:
+    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
         rows = space.sample(settings.n_random_subnets + 1, rng)
         _, height, width = space.input_shape(rows[-1])
         inputs = network_input(images, dataset.mean, dataset.std, (height, width))
         logits = supernet(inputs, largest)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        torch.autograd.backward(loss)
+        yield functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
         teacher = logits.detach()
         for parts in (smallest, *(space.ops(row) for row in rows[:-1])):
-            torch.autograd.backward(distillation_loss(supernet(inputs, parts), teacher))
-        return float(loss.detach())
+            yield distillation_loss(supernet(inputs, parts), teacher)
 
     return train(
         supernet,
@@ -93,10 +92,7 @@ def run_identity(
     seed: int,
     more: str = "",
 ) -> str:
-    """Return a hash of all that decides what a training run gives, but for rounding.
-
-    The number of threads changes the order of sums, so it is left out.
-    """
-    decisive = {**asdict(settings), "threads": None}
-    parts = (space.fingerprint, dataset.fingerprint, decisive, seed, more, torch.__version__)
+    """Return a hash of all that decides what a training run gives."""
+    fingerprints = (space.fingerprint, dataset.fingerprint)
+    parts = (*fingerprints, asdict(settings), seed, more, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

@@ -60,31 +60,45 @@ def profile(  # noqa: PLR0913
         )
         journal = Journal(path.with_name(f"{space.name}.journal.jsonl"))
         recorder = _Recorder(journal, _identity(device, runtime, space, settings, precision))
-        limit = _MEMORY_SHARE * psutil.virtual_memory().available
-        plan = _plan(workload, settings, recorder.pools(workload, limit))
-        total = sum(len(order) for order in plan)
-        done = len(recorder.visits)
-        progress(f"profiling {space.name} on {runtime}", done, total)
-        first = 0
-        for order in plan:
-            left = [(first + k, key) for k, key in enumerate(order)]
-            left = [(k, key) for k, key in left if k not in recorder.visits]
-            first += len(order)
-            if not left:
-                continue
-            with open_bench(device, runtime, timeout_s=_TIMEOUT_S) as bench:
-                recorder.engine(bench)
-                _load(bench, workload, {key for _, key in left}, runtime, progress)
-                for visits in _visit(bench, left, settings):
-                    recorder.add(visits)
-                    progress(f"profiling {space.name} on {runtime}", len(recorder.visits), total)
+        try:
+            _measure(device, runtime, workload, settings, recorder, progress)
+        finally:
+            journal.close()
         table = tabulate(workload, recorder, device, fingerprint, settings)
         write_samples(path, recorder)
         table.save(path)
         table.source = str(path)
-        journal.close()
         journal.path.unlink()
     return table
+
+
+def _measure(  # noqa: PLR0913
+    device: Device,
+    runtime: str,
+    workload: Workload,
+    settings: ProfileSettings,
+    recorder: _Recorder,
+    progress: Progress,
+) -> None:
+    """Make every visit of the plan that is not in the journal yet."""
+    limit = _MEMORY_SHARE * psutil.virtual_memory().available
+    plan = _plan(workload, settings, recorder.pools(workload, limit))
+    total = sum(len(order) for order in plan)
+    what = f"profiling {workload.space.name} on {runtime}"
+    progress(what, len(recorder.visits), total)
+    first = 0
+    for order in plan:
+        left = [(first + k, key) for k, key in enumerate(order)]
+        left = [(k, key) for k, key in left if k not in recorder.visits]
+        first += len(order)
+        if not left:
+            continue
+        with open_bench(device, runtime, timeout_s=_TIMEOUT_S) as bench:
+            recorder.engine(bench)
+            _load(bench, workload, {key for _, key in left}, runtime, progress)
+            for visits in _visit(bench, left, settings):
+                recorder.add(visits)
+                progress(what, len(recorder.visits), total)
 
 
 class _Recorder:

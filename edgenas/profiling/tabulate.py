@@ -13,9 +13,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgenas import __version__
 from edgenas.core.files import write_bytes
 from edgenas.core.measurement import Measurement
+from edgenas.core.version import __version__
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import Calibration, calibrate
 from edgenas.costs.passport import (

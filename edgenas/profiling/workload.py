@@ -40,6 +40,7 @@ class ProfileSettings:
 
     def __post_init__(self) -> None:
         least = {"n_networks": 20, "n_operator_visits": 2, "n_network_visits": 2, "n_runs": 1}
+        least |= {"n_warmup": 0, "anchor_every": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise UsageError(f"{name} is {getattr(self, name)}; at least {value} are needed")

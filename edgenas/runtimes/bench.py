@@ -204,11 +204,11 @@ class Bench:
         starts = [visit.at_ns for visit in raw]
         whole = len(found) == len(keys) or (cut and len(found) < len(keys))
         if not whole or found != list(keys[: len(found)]) or short or starts != sorted(starts):
-            self._client.close()
+            self._client.kill()
             raise AgentError(
                 f"asked for {len(keys)} visits of {n_runs} runs, got {len(found)}, or other keys, "
                 f"times out of order, wrong numbers of samples ({', '.join(short) or 'none'}); "
-                "the measuring process is ended"
+                "the measuring process is killed"
             )
 
 

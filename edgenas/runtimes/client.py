@@ -129,6 +129,10 @@ class AgentClient:
             raise
         raise self._refusal(command, answer)
 
+    def kill(self) -> None:
+        """End the process at once."""
+        self._end(kill=True)
+
     def close(self) -> None:
         """Ask the process to end, and end it if it does not."""
         self._end(kill=False)

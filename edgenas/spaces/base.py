@@ -74,10 +74,7 @@ class SearchSpace:
         self.n_classes = n_classes
         self.index = {gene.name: i for i, gene in enumerate(genes)}
         self.n_options = np.array([len(gene.options) for gene in genes])
-        if len(self.index) != len(genes):
-            raise SpaceError(f"space {name}: two genes have the same name")
-        if self.n_options.max() > np.iinfo(np.int8).max:
-            raise SpaceError(f"space {name}: a gene has more than 127 options")
+        self._check_declaration()
 
     @property
     def n_genes(self) -> int:
@@ -269,7 +266,26 @@ class SearchSpace:
         """Return the gene columns of `factor` and their weights in its combination number."""
         columns = [self.index[name] for name in factor.genes]
         counts = self.n_options[columns]
-        return columns, np.concatenate([np.cumprod(counts[::-1])[::-1][1:], [1]]).astype(np.int64)
+        weights = np.concatenate([np.cumprod(counts[::-1])[::-1][1:], [1]]).astype(np.int64)
+        return columns, weights[: len(columns)]
+
+    def _check_declaration(self) -> None:
+        if len(self.index) != len(self.genes):
+            raise SpaceError(f"space {self.name}: two genes have the same name")
+        for gene in self.genes:
+            if not 1 <= len(gene.options) <= np.iinfo(np.int8).max:
+                raise SpaceError(
+                    f"space {self.name}: gene {gene.name} has {len(gene.options)} options, "
+                    "allowed: 1 to 127"
+                )
+        wanted = {gene.parent for gene in self.genes if gene.parent}
+        wanted |= {name for factor in self.factors for name in factor.genes}
+        unknown = sorted(wanted - set(self.index))
+        if unknown:
+            raise SpaceError(
+                f"space {self.name}: {', '.join(unknown)} is read and is no gene; "
+                f"{choices(unknown[0], self.index)}"
+            )
 
     def _combination(self, factor: Factor, row: Genes) -> int:
         columns, weights = self.strides(factor)

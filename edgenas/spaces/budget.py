@@ -64,8 +64,10 @@ class BudgetProgram:
         self.fold, self.space, self.n_bins = fold, fold.space, n_bins
         tables = [table.copy() for table in fold.tables]
         for limit_fold, limit in limits:
+            if limit_fold.how != "max":
+                raise SpaceError("a limit is on a cost that is a maximum over the factors")
             for table, other in zip(tables, limit_fold.tables, strict=True):
-                table[other > limit] = _FORBIDDEN
+                table[other + limit_fold.offset > limit] = _FORBIDDEN
         self._steps = _eliminate(self.space, tables)
 
     def least(self) -> tuple[float, Genes]:
@@ -95,13 +97,14 @@ class BudgetProgram:
 
         Exact for whole-number costs up to `n_bins`; else a lower bound (see `n_bins`).
         """
+        n = self.size()
+        if n == 0 or budget < self.least()[0]:
+            return 0.0
         if budget >= self.greatest()[0]:
-            return float(self.size())
+            return float(n)
         program = self._under(budget)
-        if program is None:
-            return float(self.least()[0] <= budget)
-        ways, _, room = program
-        return float(ways[0][0, room])
+        # The cheapest one is there, even where rounding up leaves it out.
+        return 1.0 if program is None else max(1.0, float(program[0][0][0, program[2]]))
 
     def sample(self, n: int, budget: float, rng: np.random.Generator) -> Genes:
         """Return `n` architectures, uniform among those that cost at most `budget`.
@@ -156,21 +159,23 @@ class BudgetProgram:
             choice = decision[state]
             genes[list(step.new_genes)] = step.options[choice]
             state = int(step.following[state, choice])
-        return sign * float(best[0]) + self.fold.offset, genes
+        # As the fold adds it up, to the last bit: a budget of exactly this cost is kept.
+        return float(self.fold(genes[None])[0]), genes
 
     def _under(
         self, budget: float
     ) -> tuple[list[npt.NDArray[np.float64]], list[npt.NDArray[np.int64]], int] | None:
         """Return (completions by step, state and bins left; costs in bins; bins in the budget).
 
-        None if the budget leaves no room above the sum of every factor's least.
+        None if costs are no whole numbers and the budget leaves no room above the sum of every
+        factor's least.
         """
         floors = [float(step.cost[np.isfinite(step.cost)].min()) for step in self._steps]
         room = budget - self.fold.offset - sum(floors)
-        if room <= 0:
-            return None
         finite = np.concatenate([step.cost[np.isfinite(step.cost)] for step in self._steps])
-        whole = bool(np.all(finite == np.round(finite))) and room <= self.n_bins
+        whole = bool(np.all(finite == np.round(finite))) and 0 <= room <= self.n_bins
+        if room <= 0 and not whole:
+            return None
         n_bins = int(room) if whole else self.n_bins
         width = 1.0 if whole else room / n_bins
         bins = []
@@ -196,8 +201,7 @@ def _eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> lis
         for factor, table in zip(space.factors, tables, strict=True)
     ]
     terms += [((gene,), np.zeros(space.n_options[gene])) for gene in range(space.n_genes)]
-    conditions = [(column, *condition) for column, condition in space.conditions.items()]
-    terms = _with_conditions(space, terms, conditions)
+    terms = _with_conditions(space, terms, _links(space))
     steps: list[_Step] = []
     open_genes: tuple[int, ...] = ()
     for position, (genes, table) in enumerate(terms):
@@ -207,6 +211,17 @@ def _eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> lis
         steps.append(_step(space, genes, table, open_genes, new, staying))
         open_genes = staying
     return steps
+
+
+def _links(space: SearchSpace) -> list[tuple[int, int, npt.NDArray[np.bool_]]]:
+    """Return (gene, ancestor, the ancestor's options under which the gene can be active)."""
+    links: list[tuple[int, int, npt.NDArray[np.bool_]]] = []
+    for column in space.conditions:
+        above: int | None = column
+        while above in space.conditions:
+            above, allowed = space.conditions[above]
+            links.append((column, above, allowed))
+    return links
 
 
 def _with_conditions(

@@ -125,12 +125,15 @@ class OfaMbv3Space(SearchSpace):
             SpaceError: a list has another length or holds something that is no option.
         """
         names = [gene.name for gene in self.genes]
-        values = (*kernels, *expansions, *depths, resolution)
-        if len(values) != len(names):
+        n_blocks = sum(max(stage.depths) for stage in self.settings.stages)
+        wanted = (n_blocks, n_blocks, len(self.settings.stages))
+        found = (len(kernels), len(expansions), len(depths))
+        if found != wanted:
             raise SpaceError(
-                f"{self.name} takes {len(names)} values (kernels, expansions, depths, "
-                f"resolution), got {len(values)}"
+                f"{self.name} takes {wanted[0]} kernels, {wanted[1]} expansions and {wanted[2]} "
+                f"depths, got {found[0]}, {found[1]} and {found[2]}"
             )
+        values = (*kernels, *expansions, *depths, resolution)
         return self.parse(dict(zip(names, values, strict=True)))
 
 

@@ -6,6 +6,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from edgenas.core.errors import EdgenasError, StorageError
 from edgenas.core.files import atomic_path
+from edgenas.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
+    from optuna.distributions import CategoricalDistribution
     from optuna.storages import BaseStorage
 
 SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -35,6 +38,13 @@ class Backend:
         return self.label
 
 
+def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
+    """Return the parameters that stand for a space's genes in Optuna, by name."""
+    from optuna.distributions import CategoricalDistribution
+
+    return {gene.name: CategoricalDistribution(gene.options) for gene in space.genes}
+
+
 @contextmanager
 def opened(storage: str | Path, *, prepare: Callable[[Backend], object]) -> Iterator[Backend]:
     """Open a storage for this process alone.
@@ -49,7 +59,7 @@ def opened(storage: str | Path, *, prepare: Callable[[Backend], object]) -> Iter
     """
     path, kind = _place(storage)
     label = str(path) if path else _without_password(str(storage))
-    with _quiet_optuna():
+    with quiet_optuna():
         if path is None:
             with _database(str(storage), label) as backend:
                 yield backend
@@ -189,8 +199,11 @@ def _journal(path: Path) -> Backend:
 
 
 @contextmanager
-def _quiet_optuna() -> Iterator[None]:
-    """Hand Optuna's messages to logging, where it would write them to the console itself."""
+def quiet_optuna() -> Iterator[None]:
+    """Hand Optuna's messages to logging, where it would write them to the console itself.
+
+    Its warnings that something is experimental are dropped; tests hold what is used of it.
+    """
     import optuna
 
     optuna.logging.get_verbosity()  # sets its handler up now, not in the middle
@@ -198,7 +211,9 @@ def _quiet_optuna() -> Iterator[None]:
     handlers, propagate = list(logger.handlers), logger.propagate
     logger.handlers, logger.propagate = [], True
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
     finally:
         logger.handlers, logger.propagate = handlers, propagate
 

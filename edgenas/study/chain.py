@@ -80,31 +80,48 @@ def run_steps(
         EdgenasError: a step failed; what was finished before stays done.
     """
     records: dict[str, StepRecord] = {}
+    names = frozenset(step.name for step in steps)
     for step in steps:
         upstream = {name: dict(records[name].outputs) for name in step.needs}
-        records[step.name] = _bring_up_to_date(run, step, upstream, progress, on_step)
+        record, reason = _standing(run, step, upstream)
+        if record is not None and reason is None:
+            on_step(StepEvent(step.name, "kept", step.summary(run), record.took_s))
+        else:
+            run.check_packages(names)
+            record = _bring_up_to_date(run, step, upstream, reason, progress, on_step)
+        records[step.name] = record
         if step.check is not None:
             step.check(run)
     return list(records.values())
 
 
-def _bring_up_to_date(
-    run: Run, step: Step, upstream: dict[str, Any], progress: Progress, on_step: OnStep
-) -> StepRecord:
-    def inputs() -> dict[str, Any]:
-        return {"version": step.version, "upstream": upstream, **step.inputs(run)}
+def _inputs(run: Run, step: Step, upstream: dict[str, Any]) -> dict[str, Any]:
+    return {"version": step.version, "upstream": upstream, **step.inputs(run)}
 
+
+def _standing(
+    run: Run, step: Step, upstream: dict[str, Any]
+) -> tuple[StepRecord | None, str | None]:
+    """Return the record of a step and why it must be done, None if it need not."""
     record = run.folder.record(step.name)
-    reason = _reason(run, record, inputs())
-    if record is not None and reason is None:
-        on_step(StepEvent(step.name, "kept", step.summary(run), record.took_s))
-        return record
+    return record, _reason(run, record, _inputs(run, step, upstream))
+
+
+def _bring_up_to_date(  # noqa: PLR0913
+    run: Run,
+    step: Step,
+    upstream: dict[str, Any],
+    reason: str | None,
+    progress: Progress,
+    on_step: OnStep,
+) -> StepRecord:
     on_step(StepEvent(step.name, "begins", reason or ""))
     began = time.monotonic()
     outputs = step.make(run, progress)
     took_s = time.monotonic() - began
     # Taken again: profiling makes the very tables that its inputs name.
-    record = run.folder.write_record(step.name, inputs(), outputs, took_s)
+    inputs = _inputs(run, step, upstream)
+    record = run.folder.write_record(step.name, inputs, outputs, took_s)
     on_step(StepEvent(step.name, "done", step.summary(run), took_s))
     return record
 
@@ -120,12 +137,14 @@ def _reason(run: Run, record: StepRecord | None, inputs: dict[str, Any]) -> str 
 
 
 def _changes(before: dict[str, Any], now: dict[str, Any], place: str = "") -> list[str]:
-    """Return the paths at which two trees of JSON values differ."""
+    """Return where two trees of JSON values differ; of earlier steps only their names."""
     found: list[str] = []
     for key in sorted({*before, *now}):
         old, new = before.get(key), now.get(key)
-        if isinstance(old, dict) and isinstance(new, dict):
+        if old == new:
+            continue
+        if place != "upstream." and isinstance(old, dict) and isinstance(new, dict):
             found += _changes(old, new, f"{place}{key}.")
-        elif old != new:
+        else:
             found.append(f"{place}{key}".removeprefix("upstream."))
     return found

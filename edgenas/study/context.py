@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgenas import spaces
 from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import MissingExtraError, StorageError, UsageError
+from edgenas.core.extras import unavailable_reason
 from edgenas.core.objective import Constraint, Objective, objective
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.table import CostTable
@@ -38,6 +39,7 @@ class Run:
 
     def __init__(self, folder: RunFolder, job: Job) -> None:
         self.folder, self.job = folder, job
+        self._has_packages = False
 
     # -- what the job names ----------------------------------------------------------------
 
@@ -65,7 +67,7 @@ class Run:
         for target in self.job.export.targets:
             exporter = get_exporter(target, self.job.device.precision)
             if target == "tensorrt":
-                changes = self.job.export.tensorrt.model_dump()
+                changes = self.job.export.tensorrt.model_dump(exclude_none=True)
                 exporter = type(exporter)(exporter.recipe.model_copy(update=changes))
             found[target] = exporter
         return found
@@ -104,7 +106,7 @@ class Run:
         table = CostTable.load(self.table_path(runtime))
         table.check_serves(
             self.space,
-            match_key=self.device.fingerprint().match_key,
+            match_key=self.device.fingerprint.match_key,
             runtime=runtime,
             precision=self.job.device.precision,
         )
@@ -142,7 +144,7 @@ class Run:
 
         return load_supernet(self.space, self.folder / SUPERNET)
 
-    def read(self, name: str) -> Any:  # noqa: ANN401
+    def read(self, name: str) -> Any:
         """Return the JSON document `name` of the run.
 
         Raises:
@@ -159,12 +161,11 @@ class Run:
 
     # -- whether it can be done here -------------------------------------------------------
 
-    def check(self, steps: frozenset[str]) -> None:
-        """Refuse before any work what cannot be finished here.
+    def check_names(self) -> None:
+        """Refuse a job that names what does not exist, or settings that fight each other.
 
         Raises:
-            RegistryError: the job names what does not exist.
-            MissingExtraError: a package that the steps need is not installed.
+            RegistryError: an unknown space, device, runtime, searcher or target.
             EdgenasError: data, space or settings are unusable.
         """
         spaces.SPACES.get(self.job.space.preset)
@@ -177,15 +178,25 @@ class Run:
             )
         for target in self.job.export.targets:
             EXPORTERS.get(target)
+        _ = self.device, self.dataset, self.space, self.runtimes
+
+    def check_packages(self, steps: frozenset[str]) -> None:
+        """Refuse before any work what cannot be finished for want of a package.
+
+        Raises:
+            MissingExtraError: it is not installed; the message names the extra.
+        """
+        if self._has_packages:
+            return
         reasons = [RUNTIMES.get(name)().unavailable_reason() for name in self.runtimes]
         if "export" in steps:
             reasons += [exporter.unavailable_reason() for exporter in self.exporters.values()]
         if "train" in steps:
-            reasons.append(_torch_reason())
+            reasons += [unavailable_reason("torch"), unavailable_reason("safetensors")]
         missing = list(dict.fromkeys(reason for reason in reasons if reason))
         if missing:
             raise MissingExtraError("\n".join(missing))
-        _ = self.device, self.dataset, self.space
+        self._has_packages = True
 
     def check_feasible(self) -> None:
         """Refuse budgets that nothing in the space keeps; needs the tables.
@@ -236,9 +247,3 @@ def searcher_settings(job: Job) -> dict[str, Any]:
             f"search.settings: {section.algorithm} has no {', '.join(unknown)}; allowed: {allowed}"
         )
     return settings
-
-
-def _torch_reason() -> str | None:
-    from edgenas.core.extras import unavailable_reason
-
-    return unavailable_reason("torch") or unavailable_reason("safetensors")

@@ -17,6 +17,7 @@ ObjectiveName = Literal[
     "accuracy", "latency_ms", "n_macs", "n_params", "peak_activation_kib", "weights_kib"
 ]
 S = TypeVar("S")
+_PROFILE = ProfileSettings()
 
 
 def _constraint(text: str) -> str:
@@ -75,13 +76,13 @@ class SpaceSection(StrictModel):
 class ProfileSection(StrictModel):
     """How thoroughly to profile (see `edgenas.profiling.workload.ProfileSettings`)."""
 
-    n_networks: int = Field(default=200, ge=20)
-    n_operator_visits: int = Field(default=8, ge=2)
-    n_network_visits: int = Field(default=12, ge=2)
-    n_runs: int = Field(default=3, ge=1)
-    n_warmup: int = Field(default=1, ge=0)
-    anchor_every: int = Field(default=25, ge=1)
-    seed: int = Field(default=0, ge=0)
+    n_networks: int = Field(default=_PROFILE.n_networks, ge=20)
+    n_operator_visits: int = Field(default=_PROFILE.n_operator_visits, ge=2)
+    n_network_visits: int = Field(default=_PROFILE.n_network_visits, ge=2)
+    n_runs: int = Field(default=_PROFILE.n_runs, ge=1)
+    n_warmup: int = Field(default=_PROFILE.n_warmup, ge=0)
+    anchor_every: int = Field(default=_PROFILE.anchor_every, ge=1)
+    seed: int = Field(default=_PROFILE.seed, ge=0)
 
     def to_settings(self) -> ProfileSettings:
         """Return the settings that profiling takes."""
@@ -124,7 +125,8 @@ class SearchSection(StrictModel):
 class TensorrtSection(StrictModel):
     """For which GPU the TensorRT engine is built."""
 
-    compute_capability: str = Field(default="8.7", pattern=r"^[0-9]{1,2}\.[0-9]$")
+    compute_capability: str | None = Field(default=None, pattern=r"^[0-9]{1,2}\.[0-9]$")
+    """As NVIDIA names it, e.g. "8.7"; by default that of the export recipe."""
 
 
 class ExportSection(StrictModel):
@@ -189,7 +191,7 @@ class Job(StrictModel):
         """Return the whole job, defaults written out."""
         return dump_yaml(self)
 
-    def changed(self, **changes: Any) -> Job:  # noqa: ANN401
+    def changed(self, **changes: Any) -> Job:
         """Return the job with top-level keys replaced, checked like a file.
 
         Raises:
@@ -210,26 +212,22 @@ def load_job(path: Path) -> Job:
     """
     job = load_yaml(path, Job)
     try:
-        check_objectives(job)
+        check_lists(job)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
     return job.model_copy(update={"data": _absolute(job.data), "device": _device(job.device)})
 
 
-def check_objectives(job: Job) -> None:
-    """Refuse objectives that repeat, and constraints or picks on what is known too late.
+def check_lists(job: Job) -> None:
+    """Refuse objectives and targets that repeat.
 
     Raises:
-        UsageError: see above.
+        UsageError: one does.
     """
-    if len(set(job.objectives)) != len(job.objectives):
-        raise UsageError(f"objectives repeat: {', '.join(job.objectives)}")
-    named = [constraint.name for constraint in job.budgets()]
-    if "accuracy" in named and "accuracy" not in job.objectives:
-        raise UsageError("a constraint names accuracy, which is not among the objectives")
-    for target in job.export.targets:
-        if job.export.targets.count(target) > 1:
-            raise UsageError(f"export target {target} stands there twice")
+    for what, names in (("objectives", job.objectives), ("export.targets", job.export.targets)):
+        doubled = sorted({name for name in names if names.count(name) > 1})
+        if doubled:
+            raise UsageError(f"{what}: {', '.join(doubled)} stands there more than once")
 
 
 def _absolute(data: DataSection) -> DataSection:

@@ -7,7 +7,6 @@ values, and as user attributes all that an `Evaluation` holds. Optuna's dashboar
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from edgenas.core.errors import StorageError, UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.objective import Objective
 from edgenas.spaces.base import SearchSpace
-from edgenas.study.backends import Backend, guarded, opened
+from edgenas.study.backends import Backend, distributions, guarded, opened
 
 if TYPE_CHECKING:
     import optuna
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of what the user attributes hold."""
 _IDENTITY = "edgenas"
+_EVALUATION = "evaluation"
 _LEFT_OVER = "edgenas_left_over"
 
 
@@ -70,7 +70,7 @@ class StudyStorage:
     ) -> None:
         self.space, self.objectives, self.name = space, tuple(objectives), name
         self._identity = _plain({"format": FORMAT, **identity})
-        self._distributions = _distributions(space)
+        self._distributions = distributions(space)
         with ExitStack() as stack:
             self._backend = stack.enter_context(opened(storage, prepare=self._prepare))
             with self._guarded("open"):
@@ -136,9 +136,7 @@ class StudyStorage:
                     f"{backend}: study {self.name!r} has trials, but was not made by edgenas; "
                     "choose another storage or study name"
                 )
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", ".*set_metric_names is experimental.*")
-                study.set_metric_names([goal.name for goal in self.objectives])
+            study.set_metric_names([goal.name for goal in self.objectives])
             study.set_user_attr(_IDENTITY, self._identity)
         elif found != self._identity:
             raise StorageError(
@@ -160,8 +158,8 @@ class StudyStorage:
                 trial_id = trial._trial_id
                 self._backend.storage.set_trial_user_attr(trial_id, _LEFT_OVER, True)
                 self._backend.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-            elif "genes" in trial.user_attrs:
-                record = self._record(trial.user_attrs, trial.number)
+            elif _EVALUATION in trial.user_attrs:
+                record = self._record(trial.user_attrs[_EVALUATION], trial.number)
                 records.setdefault(record.evaluation.arch, record)
             elif trial.state is not TrialState.FAIL:
                 raise StorageError(
@@ -202,17 +200,21 @@ class StudyStorage:
             values=[evaluation.values[name] for name in names] if whole else None,
             params={name: chosen[name] for name in chosen},
             distributions={name: self._distributions[name] for name in chosen},
-            user_attrs=_plain(
-                {
-                    "architecture": evaluation.arch.id,
-                    "genes": evaluation.arch.genes,
-                    "status": evaluation.status,
-                    "values": evaluation.values,
-                    "error": evaluation.error,
-                    "violation": evaluation.violation,
-                    "batch_start": batch_start,
-                }
-            ),
+            # Every attribute costs Optuna queries; all that is only read back stands in one.
+            user_attrs={
+                "architecture": evaluation.arch.id,
+                "status": evaluation.status,
+                _EVALUATION: _plain(
+                    {
+                        "genes": evaluation.arch.genes,
+                        "status": evaluation.status,
+                        "values": evaluation.values,
+                        "error": evaluation.error,
+                        "violation": evaluation.violation,
+                        "batch_start": batch_start,
+                    }
+                ),
+            },
             # Optuna's own mark of constraints: above 0 is infeasible.
             constraints=None
             if evaluation.status == "failed"
@@ -226,14 +228,6 @@ def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return "; ".join(
         f"{key} was {json.dumps(found.get(key))}, now {json.dumps(wanted.get(key))}" for key in keys
     )
-
-
-def _distributions(
-    space: SearchSpace,
-) -> dict[str, optuna.distributions.CategoricalDistribution]:
-    from optuna.distributions import CategoricalDistribution
-
-    return {gene.name: CategoricalDistribution(gene.options) for gene in space.genes}
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,8 +42,8 @@ class Ordered(StrictModel):
 class Document(StrictModel):
     id: str
     connector: Annotated[Local | Remote, Field(discriminator="kind")] = Local(kind="local")
-    engines: dict[str, Engine] = {}
-    more: list[Engine] = []
+    engines: dict[str, Engine] = Field(default_factory=dict)
+    more: list[Engine] = Field(default_factory=list)
     folder: Path | None = None
     rate: float = 1.0
     count: int | str | None = None
@@ -133,7 +133,7 @@ def test_refusals_name_line_and_reason(text: str, line: int, words: str) -> None
 
 def test_load_yaml_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "job.yaml"
-    with pytest.raises(SchemaError, match="cannot read .*job.yaml: No such file"):
+    with pytest.raises(SchemaError, match=r"cannot read .*job.yaml: No such file"):
         load_yaml(path, Document)
     path.write_bytes(b"id: x\ncount: caf\xe9\n")
     with pytest.raises(SchemaError, match=r"job.yaml:2: byte 0xe9 is not UTF-8"):

@@ -35,6 +35,8 @@ def test_values_come_in_order_and_again_the_same(space: SearchSpace, dataset: Im
     assert all(evaluation.status == "complete" for evaluation in found)
     assert all(0 <= evaluation.values["accuracy"] <= 1 for evaluation in found)
     assert evaluator.evaluate(archs[::-1]) == found[::-1]
+    at_once = SharedWeightsAccuracy(supernet, space, dataset, n_calibration_images=100, threads=3)
+    assert at_once.evaluate(archs) == found
     assert dataset.n_test_openings == 0
     assert all(torch.equal(value, before[name]) for name, value in supernet.state_dict().items())
 
@@ -52,6 +54,19 @@ def test_what_goes_wrong_with_one_architecture_stays_with_it(
     assert [evaluation.status for evaluation in found] == ["failed", "failed", "complete"]
     assert "not finite" in str(found[0].error)
     assert "SpaceError" in str(found[1].error)
+
+
+def test_a_fixed_share_of_the_validation_part_can_be_asked_for(
+    space: SearchSpace, dataset: ImageDataset
+) -> None:
+    supernet = Supernet(space)
+    evaluator = SharedWeightsAccuracy(
+        supernet, space, dataset, n_calibration_images=64, n_validation_images=50
+    )
+    archs = space.architectures(space.sample(2, np.random.default_rng(0)))
+    found = evaluator.evaluate(archs)
+    assert found == evaluator.evaluate(archs)
+    assert all((evaluation.values["accuracy"] * 50) % 1 < 1e-9 for evaluation in found)
 
 
 def test_running_out_of_memory_is_a_failed_evaluation(

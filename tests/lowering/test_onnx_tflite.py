@@ -120,13 +120,13 @@ def test_activation_after_a_sum_and_after_an_activation() -> None:
 @pytest.mark.parametrize("kernel", [1, 3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_same_padding_is_used_only_where_it_is_ours(kernel: int, stride: int) -> None:
-    for size in range(1, 20):
-        out = -(-size // stride)
-        total = max(0, (out - 1) * stride + kernel - size)
-        ours = (size + 2 * (kernel // 2) - kernel) // stride + 1
-        # The total may exceed what we pad on the far side only if no window reaches there.
-        identical = total // 2 == kernel // 2 and ours == out
-        assert to_tflite.same_is_symmetric(size, kernel=kernel, stride=stride) == identical
+    """Where SAME is chosen, every window must start on the pixel where ours starts."""
+    for size in range(1, 24):
+        ours = list(range(-(kernel // 2), size + kernel // 2 - kernel + 1, stride))
+        n_same = len(range(0, size, stride))
+        reach = max(0, (n_same - 1) * stride + kernel - size)
+        same = [-(reach // 2) + i * stride for i in range(n_same)]
+        assert to_tflite.same_is_symmetric(size, kernel=kernel, stride=stride) == (ours == same)
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from edgenas import spaces
 from edgenas.core.errors import DataError, StorageError, TrainingError, UsageError
 from edgenas.oneshot.data import ImageDataset
-from edgenas.oneshot.optimisation import StepReport, learning_rate, optimiser
+from edgenas.oneshot.optimisation import StepReport, learning_rate, optimiser, train
 from edgenas.oneshot.settings import FINETUNING_PRESETS, TrainingSettings, preset
 from edgenas.oneshot.supernet import Supernet
 from edgenas.oneshot.training import train_supernet
@@ -77,6 +78,41 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     weights = trained.state_dict()
     assert all(torch.equal(value, weights[key]) for key, value in supernet.state_dict().items())
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_shares_of_a_batch_go_to_threads_and_the_result_is_repeatable(
+    space: SearchSpace, dataset: ImageDataset, settings: TrainingSettings, trained: Supernet
+) -> None:
+    shared = replace(settings, threads=2)
+    first, again = Supernet(space), Supernet(space)
+    threads = torch.get_num_threads()
+    losses = train_supernet(first, space, dataset, shared)
+    assert train_supernet(again, space, dataset, shared) == losses
+    assert torch.get_num_threads() == threads
+    states = first.state_dict(), again.state_dict()
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
+    alone = trained.state_dict()  # batch norms saw twice as many images
+    assert not torch.equal(states[0]["stem.conv.weight"], alone["stem.conv.weight"])
+    assert losses[-1] < losses[0]
+
+
+def test_gradients_are_means_over_the_whole_batch(dataset: ImageDataset) -> None:
+    def losses(images: torch.Tensor, labels: torch.Tensor, rng: object) -> Iterator[torch.Tensor]:
+        del rng
+        inputs = images.flatten(1) / 255
+        yield torch.nn.functional.cross_entropy(module(inputs), labels)
+        yield module(inputs).square().mean()
+
+    weights = []
+    for threads in (1, 3):
+        module = torch.nn.Linear(64, 10)
+        with torch.no_grad():
+            module.weight.zero_()
+            module.bias.zero_()
+        settings = TrainingSettings(epochs=2, batch_size=32, threads=threads, augment=False)
+        train(module, dataset, settings, losses, identity="", seed=0)
+        weights.append(module.weight.detach())
+    torch.testing.assert_close(*weights)
 
 
 def test_a_finished_run_is_not_trained_again(

@@ -96,12 +96,12 @@ def _read_part(
             if image is not None:
                 images.append(image)
                 labels.append(label)
-        if len(images) == before and not broken:
-            raise DataError(f"class folder {root / name} holds no images")
-    if not images:
-        raise DataError(
-            f"{root} holds no readable image; broken: {', '.join(broken[:_MOST_NAMED])}"
-        )
+        if len(images) == before:
+            failed = [text for text in broken if text.startswith(f"{root / name}/")]
+            raise DataError(
+                f"class folder {root / name} holds no images that can be read; broken: "
+                f"{'; '.join(failed[:_MOST_NAMED]) or 'none'}"
+            )
     return Part(np.stack(images), np.array(labels, dtype=np.int64))
 
 

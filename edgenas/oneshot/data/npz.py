@@ -56,9 +56,10 @@ def read_npz(path: Path) -> RawDataset:
 
 def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
+        if not zipfile.is_zipfile(path):
+            found = f"a file of {path.stat().st_size} bytes that is no zip archive"
+            raise DataError(f"{path} is no .npz file but {found}; write it with numpy.savez")
         with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is no .npz file")
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}") from error

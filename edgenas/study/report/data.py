@@ -39,7 +39,7 @@ class FrontMember(StrictModel):
     n_macs: int
     n_params: int
     peak_activation_kib: float
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = Field(default_factory=dict)
     measured_ms: float | None = None
     picked: bool = False
 
@@ -109,7 +109,7 @@ class ExportedFile(StrictModel):
     checks: tuple[ExportCheck, ...] = ()
     test_accuracy: float | None = Field(default=None, ge=0, le=1)
     n_test: int | None = None
-    not_run: dict[str, str] = {}
+    not_run: dict[str, str] = Field(default_factory=dict)
     error: str | None = None
 
 
@@ -185,9 +185,9 @@ class ReportData(StrictModel):
     exports: tuple[ExportedFile, ...] = ()
     tables: tuple[TableRecord, ...] = ()
     data: DataSummary | None = None
-    training: dict[str, dict[str, Any]] = {}
+    training: dict[str, dict[str, Any]] = Field(default_factory=dict)
     steps: tuple[StepTime, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @pydantic.field_validator("constraints")

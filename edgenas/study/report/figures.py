@@ -43,7 +43,8 @@ def figures(data: ReportData) -> dict[str, Figure]:
 
 def runtimes_of(data: ReportData) -> list[str]:
     """Return the names of all runtimes shown, the primary one first."""
-    others = [entry.runtime for entry in (*data.blocks, *data.remeasured)]
+    others = [block.runtime for block in data.blocks]
+    others += [point.runtime for point in data.remeasured]
     return list(dict.fromkeys([data.runtime, *others]))
 
 
@@ -62,7 +63,7 @@ def thinned(values: Sequence[T]) -> Sequence[T]:
     return [values[round(i * step)] for i in range(MAX_POINTS)]
 
 
-def _layout(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def _layout(**changes: Any) -> dict[str, Any]:
     layout = {
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
         "paper_bgcolor": "#fff",
@@ -70,12 +71,12 @@ def _layout(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
         "margin": {"l": 62, "r": 18, "t": 16, "b": 50},
         "hovermode": "closest",
         "hoverlabel": {"align": "left", "bgcolor": "#fff", "font": {"size": 12, "color": INK}},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
+        "legend": {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"},
     }
     return layout | changes
 
 
-def _axis(title: str, **changes: Any) -> dict[str, Any]:  # noqa: ANN401
+def _axis(title: str, **changes: Any) -> dict[str, Any]:
     axis = {
         "title": {"text": title, "standoff": 8},
         "gridcolor": GRID,
@@ -220,7 +221,7 @@ def _describe(member: FrontMember) -> str:
         if member.measured_ms is None
         else f"measured {number(member.measured_ms)} ms"
     )
-    lines.append(f"{count(member.n_macs)}MACs · {count(member.n_params)} parameters")
+    lines.append(f"{count(member.n_macs)} MACs · {count(member.n_params)} parameters")
     lines.append(f"peak activations {number(member.peak_activation_kib)} KiB")
     for name, value in member.config.items():
         text = plain(value)
@@ -379,7 +380,7 @@ def _blocks(data: ReportData) -> Figure:
                     f"<b>{plot_text(block.name)}</b> on {plot_text(runtime)}<br>"
                     f"{number(block.latency_ms)} ms, {percent(block.latency_ms / total_ms, 1)} of "
                     "the network"
-                    + ("" if block.n_macs is None else f"<br>{count(block.n_macs)}MACs")
+                    + ("" if block.n_macs is None else f"<br>{count(block.n_macs)} MACs")
                     for block in own
                 ],
                 "textposition": "none",
@@ -394,6 +395,5 @@ def _blocks(data: ReportData) -> Figure:
             showlegend=True,
             xaxis=_axis("ms"),
             yaxis=_axis("", autorange="reversed", type="category", dtick=1, gridcolor="#fff"),
-            legend={"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"},
         ),
     }

@@ -39,14 +39,19 @@ def number(value: float) -> str:
     return f"{value:.2f}" if size >= 1 else f"{value:.3f}"
 
 
+def number_or_dash(value: float | None) -> str:
+    """Return a number; a dash for None."""
+    return NONE if value is None else number(value)
+
+
 def ms(value: float | None) -> str:
     """Return a time in milliseconds; a dash for None."""
     return NONE if value is None else f"{number(value)} ms"
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """Return an interval of milliseconds; a dash where there is none."""
-    return NONE if low is None or high is None else f"{number(low)} to {number(high)} ms"
+def span(low: float | None, high: float | None) -> str:
+    """Return an interval's ends; a dash where there is none."""
+    return NONE if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def percent(value: float | None, digits: int = 2) -> str:
@@ -71,7 +76,7 @@ def seconds(value: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def plain(value: Any) -> str:  # noqa: ANN401
+def plain(value: Any) -> str:
     """Return a setting's value as compact text."""
     if isinstance(value, (list, tuple)):
         return " ".join(plain(item) for item in value)
@@ -108,14 +113,14 @@ def table(
     row_classes: Sequence[str] = (),
 ) -> str:
     """Return a table that scrolls inside its box; headers are plain text, cells are HTML."""
-    rows = [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows]
-    numeric = [any(row[i].value is not None for row in rows) for i in range(len(headers))]
+    body = [[c if isinstance(c, Cell) else Cell(c) for c in row] for row in rows]
+    numeric = [any(row[i].value is not None for row in body) for i in range(len(headers))]
     head = "".join(
         f'<th scope="col"{_number(numeric[i])}>{_header(name, sortable)}</th>'
         for i, name in enumerate(headers)
     )
     lines = []
-    for i, row in enumerate(rows):
+    for i, row in enumerate(body):
         style = f' class="{row_classes[i]}"' if row_classes and row_classes[i] else ""
         cells = "".join(_cell(cell, numeric[j]) for j, cell in enumerate(row))
         lines.append(f"<tr{style}>{cells}</tr>")

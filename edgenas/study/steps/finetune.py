@@ -41,7 +41,7 @@ def _settings(run: Run) -> TrainingSettings:
 def _inputs(run: Run) -> dict[str, Any]:
     return {
         "data": run.dataset.fingerprint,
-        "finetune": asdict(_settings(run)),
+        "finetune": {**asdict(_settings(run)), "threads": None},  # they change rounding only
         "seed": run.job.finetune.seed,
     }
 

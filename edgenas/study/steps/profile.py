@@ -14,6 +14,7 @@ from edgenas.costs.table import CostTable, passport_path
 from edgenas.hardware.device import Device
 from edgenas.profiling.profile import profile
 from edgenas.profiling.progress import Progress
+from edgenas.profiling.tabulate import engine_settings
 from edgenas.runtimes import RUNTIMES
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.chain import Step
@@ -28,7 +29,7 @@ def existing_table(
     Raises:
         TableError: there is one, and it is damaged; it is not silently replaced.
     """
-    fingerprint = device.fingerprint()
+    fingerprint = device.fingerprint
     try:
         table = find_table(
             space,
@@ -59,7 +60,7 @@ def existing_table(
 
 def _same_settings(table: CostTable, device: Device, runtime: str) -> bool:
     """Return whether the device still runs the engine as it did when the table was made."""
-    options, measured = device.runtime_options(runtime), table.passport.runtime
+    options, measured = engine_settings(device, runtime), table.passport.runtime
     return (options["threads"], options.get("delegate")) == (measured.threads, measured.delegate)
 
 
@@ -67,7 +68,7 @@ def _inputs(run: Run) -> dict[str, Any]:
     """The tables decide; how they were made stands in their passports."""
     return {
         "space": run.space.fingerprint,
-        "device": run.device.fingerprint().match_key,
+        "device": run.device.fingerprint.match_key,
         "precision": run.job.device.precision,
         "tables": {name: _checksum(run, name) for name in run.runtimes},
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgenas.core.architecture import Architecture
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
 from edgenas.evaluators.base import Evaluator
@@ -14,8 +15,8 @@ from edgenas.profiling.progress import Progress
 from edgenas.searchers import SearchProblem, make_searcher
 from edgenas.study.chain import Step
 from edgenas.study.context import SUPERNET, Run, searcher_settings
-from edgenas.study.loop import SearchResult, reference_values, run_search, summarize
 from edgenas.study.loop import Progress as SearchProgress
+from edgenas.study.loop import SearchResult, reference_values, run_search, summarize
 from edgenas.study.picking import front, front_rows
 from edgenas.study.run_folder import digest_of
 from edgenas.study.steps.train import settings_of
@@ -29,7 +30,7 @@ def read_evaluations(run: Run) -> list[Evaluation]:
     """Return the evaluations of the run's search, in their order."""
     return [
         Evaluation(
-            run.space.architectures(_row(run, record["genes"]))[0],
+            Architecture(run.space.name, tuple(record["genes"])),
             record["status"],
             record["values"],
             record["error"],
@@ -42,12 +43,6 @@ def read_evaluations(run: Run) -> list[Evaluation]:
 def read_front(run: Run) -> list[Evaluation]:
     """Return the members of the run's front."""
     return front(read_evaluations(run), run.objectives)
-
-
-def _row(run: Run, genes: list[int]) -> Any:  # noqa: ANN401
-    import numpy as np
-
-    return np.array([genes], dtype=np.int8)
 
 
 def _decisive(run: Run) -> dict[str, Any]:
@@ -104,9 +99,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     return _write(run, result)
 
 
-def _dear(run: Run) -> Evaluator | None:
-    if "accuracy" not in run.job.objectives:
-        return None
+def _dear(run: Run) -> Evaluator:
+    """Return the evaluator of accuracy, which is told also where it is no objective."""
     from edgenas.evaluators.accuracy import SharedWeightsAccuracy
 
     return SharedWeightsAccuracy(
@@ -146,9 +140,7 @@ def _write(run: Run, result: SearchResult) -> list[Path]:
             "exhausted": result.exhausted,
         },
     )
-    rows = front_rows(
-        result.front, run.objectives, upper=run.costs(()).upper, confidence=0.9
-    )
+    rows = front_rows(result.front, run.objectives, upper=run.costs(()).upper, confidence=0.9)
     for row, evaluation in zip(rows, result.front, strict=True):
         row["config"] = run.space.describe(evaluation.arch.row)
     write_json(run.folder / FRONT, {"objectives": list(run.job.objectives), "front": rows})

@@ -111,7 +111,7 @@ def test_broken_fashion_mnist_files_are_named(tmp_path: Path) -> None:
     images.write_bytes(b"\x00\x00\x08\x01")
     with pytest.raises(DataError, match="no IDX file of bytes with 3 dimensions"):
         read_idx(images, n_dims=3)
-    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(5000))[:40])
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bytes(5000))[:20])
     with pytest.raises(DataError, match="fetch the file again"):
         load_dataset(f"fashion-mnist:{tmp_path}")
     (tmp_path / "train-images-idx3-ubyte.gz").unlink()
@@ -159,7 +159,7 @@ _X, _Y = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8), 
         ({"x": _X[:, :1].repeat(8, 1) * 0, "y": _Y}, "is constant"),
         ({"x": _X, "y": _Y, "x_val": _X[:, :4], "y_val": _Y}, "another shape"),
         ({"x": _X, "y": _Y, "class_names": np.array(["a"])}, "1 class_names for 3 classes"),
-        ({"x": _X[:4], "y": _Y[:4]}, "class 1 has 1 images; needed: at least 3"),
+        ({"x": _X[:4], "y": _Y[:4]}, "class 0 has 2 images; needed: at least 3"),
         ({"x": _X, "y": np.array([{}] * 30)}, "Object arrays cannot be loaded"),
     ],
 )
@@ -172,13 +172,13 @@ def test_bad_npz_files_are_refused(tmp_path: Path, arrays: dict[str, object], me
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04broken", b"no archive"])
 def test_files_that_are_no_npz_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match=r"is no \.npz file but a file of"):
         load_dataset(f"npz:{tmp_path / 'a.npz'}")
 
 
 def test_a_single_array_is_no_npz_file(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", _X)
-    with pytest.raises(DataError, match="is no .npz file"):
+    with pytest.raises(DataError, match=r"no zip archive; write it with numpy\.savez"):
         load_dataset(f"npz:{tmp_path / 'a.npy'}")
 
 
@@ -252,7 +252,7 @@ def test_a_class_with_only_broken_files_is_refused_even_when_skipping(tmp_path: 
     _write_images(tmp_path, ("cat", "dog"))
     for path in (tmp_path / "dog").iterdir():
         path.write_bytes(b"broken")
-    with pytest.raises(DataError, match="dog holds no images"):
+    with pytest.raises(DataError, match="dog holds no images that can be read; broken: "):
         load_dataset(f"imagefolder:{tmp_path}", image_size_px=8, skip_broken=True)
 
 

@@ -1,0 +1,107 @@
+"""Predicted against measured latency of networks that no table has seen.
+
+Samples networks anew (another seed than any table's), times them twice, on a table made earlier,
+and writes one JSON file: errors of the table, of the naive sum of isolated operators, and of the
+second timing against the first (the noise ceiling), and what the 90 % intervals cover.
+
+    python benchmarks/costs/held_out.py --space ofa_mbv3_w1.0 --resolution 160 --runtime onnxruntime
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.environment import environment
+from edgenas import spaces
+from edgenas.core.architecture import Genes
+from edgenas.core.files import write_json
+from edgenas.core.measurement import MeasurementPlan
+from edgenas.costs.accuracy import error_report
+from edgenas.costs.model import LatencyModel
+from edgenas.costs.store import find_table
+from edgenas.hardware.device import load_device
+from edgenas.profiling.measure import measure_networks
+from edgenas.profiling.workload import ProfileSettings
+from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.fold import Fold
+
+SEED = 20_000  # tables are made with seeds below
+
+
+def networks(space: SearchSpace, n: int, resolution: int | None) -> Genes:
+    """Return `n` distinct networks with every gene uniform, at one resolution if given."""
+    rng = np.random.default_rng(SEED)
+    sampled = space.sample(4 * n, rng)
+    if resolution is not None:
+        column = space.index["resolution"]
+        sampled[:, column] = space.genes[column].options.index(resolution)
+    _, first = np.unique(sampled, axis=0, return_index=True)
+    return sampled[np.sort(first)][:n]
+
+
+def main() -> None:
+    """Measure, compare, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--space", required=True)
+    parser.add_argument("--resolution", type=int)
+    parser.add_argument("--runtime", required=True)
+    parser.add_argument("--networks", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    options = parser.parse_args()
+    space, device = spaces.get(options.space), load_device("local")
+    table = find_table(
+        space,
+        slug=device.fingerprint.slug,
+        match_key=device.fingerprint.match_key,
+        runtime=options.runtime,
+        precision="float32",
+    )
+    population = networks(space, options.networks, options.resolution)
+    settings = ProfileSettings.for_space(space)
+    plan = MeasurementPlan(n_visits=settings.n_network_visits, n_runs=3, seed=1)
+    again = MeasurementPlan(n_visits=settings.n_network_visits, n_runs=3, seed=2)
+    with device.claim():
+        first = measure_networks(device, options.runtime, space, population, plan)
+        second = measure_networks(device, options.runtime, space, population, again)
+    measured = np.array([m.latency_ms for m in first])
+    model = LatencyModel(space, table)
+    value, low, high = model.predict(population)
+    naive = Fold.compile(space, lambda op: table[op].isolated_ms)(population)
+    result: dict[str, Any] = {
+        "environment": environment(),
+        "command": f"python benchmarks/costs/held_out.py --space {options.space} "
+        + (f"--resolution {options.resolution} " if options.resolution else "")
+        + f"--runtime {options.runtime} --networks {options.networks}",
+        "table": {
+            "created": table.passport.created,
+            "checksum": table.passport.checksum,
+            "runtime_version": table.passport.runtime.version,
+            "threads": table.passport.runtime.threads,
+        },
+        "n_visits": plan.n_visits,
+        "table_error": error_report(measured, value).model_dump(),
+        "naive_sum_error": error_report(measured, naive).model_dump(),
+        "noise_ceiling": error_report(
+            measured, np.array([m.latency_ms for m in second])
+        ).model_dump(),
+        "interval_90_coverage": float(((measured >= low) & (measured <= high)).mean()),
+        "interval_90_mean_width": float(((high - low) / value).mean()),
+        "broken_upper_90": float((measured > model.upper(population, 0.9)).mean()),
+        "measured_ms": [round(float(v), 6) for v in measured],
+        "measured_again_ms": [round(m.latency_ms, 6) for m in second],
+        "predicted_ms": [round(float(v), 6) for v in value],
+        "naive_ms": [round(float(v), 6) for v in naive],
+    }
+    name = f"{options.space}{f'-{options.resolution}' if options.resolution else ''}"
+    path = options.out / f"{name}-{options.runtime}.json"
+    write_json(path, result)
+    shown = ("table_error", "naive_sum_error", "noise_ceiling", "interval_90_coverage")
+    print(path, {key: result[key] for key in shown})
+
+
+if __name__ == "__main__":
+    main()

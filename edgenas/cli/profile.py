@@ -1,0 +1,109 @@
+"""``edgenas profile``: a latency table of a space on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgenas.cli.options import (
+    DeviceId,
+    Json,
+    Precision,
+    Quiet,
+    RuntimeName,
+    Settings,
+    SpaceName,
+    space_of,
+)
+from edgenas.cli.screen import Watch, show, show_json, show_table
+
+if TYPE_CHECKING:
+    from edgenas.costs.table import CostTable
+
+
+def profile(
+    space: SpaceName,
+    runtime: RuntimeName = "onnxruntime",
+    device: DeviceId = "local",
+    precision: Precision = "float32",
+    changes: Settings = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Measure anew, from the beginning.")
+    ] = False,
+    networks: Annotated[
+        int | None, typer.Option(help="Whole networks that calibrate the table.")
+    ] = None,
+    operator_visits: Annotated[int | None, typer.Option(help="Visits to each operator.")] = None,
+    network_visits: Annotated[int | None, typer.Option(help="Visits to each network.")] = None,
+    runs: Annotated[int | None, typer.Option(help="Timed runs a visit.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of networks and order.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of tables to measure into.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make the latency table of a space on a device; go on where an earlier run was cut off."""
+    from edgenas.profiling.workload import ProfileSettings
+    from edgenas.study import api
+
+    given = {
+        "n_networks": networks,
+        "n_operator_visits": operator_visits,
+        "n_network_visits": network_visits,
+        "n_runs": runs,
+        "seed": seed,
+    }
+    settings = ProfileSettings(**{k: value for k, value in given.items() if value is not None})
+    with Watch(quiet=quiet) as watch:
+        table = api.profile(
+            space_of(space, changes),
+            runtime=runtime,
+            device=device,
+            precision=precision,
+            settings=settings,
+            out=out,
+            force=force,
+            progress=watch.progress,
+        )
+    if json:
+        show_json({"table": table.source, "passport": table.passport.model_dump(mode="json")})
+    else:
+        _show(table)
+
+
+def _show(table: CostTable) -> None:
+    passport = table.passport
+    calibration = passport.calibration
+    rows = [
+        [
+            name,
+            f"{report.n_networks}",
+            f"{report.mape:.2%}",
+            f"{report.within_5_percent:.0%}",
+            f"{report.within_10_percent:.0%}",
+            f"{report.spearman:.3f}",
+        ]
+        for name, report in (
+            ("prediction of unseen networks", calibration.held_out),
+            ("sum of isolated operators", calibration.naive_sum),
+            ("the same networks measured twice", calibration.noise_ceiling),
+        )
+    ]
+    show(f"{passport.space.name} on {passport.device.slug}", style="bold")
+    show(
+        f"{passport.runtime.name} {passport.runtime.version}, {passport.runtime.precision}, "
+        f"{passport.runtime.threads} thread(s); measured {passport.created} "
+        f"in {passport.duration_s:.0f} s"
+    )
+    show(
+        f"{len(table.rows)} operators, {calibration.n_networks} networks from "
+        f"{calibration.latency_range_ms[0]:.3f} to {calibration.latency_range_ms[1]:.3f} ms; "
+        f"the machine was slow for {passport.drift.slow_share:.0%} of the anchor's visits"
+    )
+    columns = ["error of", "networks", "MAPE", "within 5 %", "within 10 %", "Spearman"]
+    show_table("", columns, rows)
+    show()
+    show(table.source)

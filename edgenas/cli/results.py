@@ -1,0 +1,163 @@
+"""A run's front, pick and proof as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from edgenas.cli.screen import show, show_table
+
+if TYPE_CHECKING:
+    from edgenas.study.api import CompileResult
+
+_UNITS = {"latency_ms": "latency (ms)", "n_macs": "MACs", "n_params": "parameters"}
+_MOST_ROWS = 40
+
+
+def show_front(result: CompileResult) -> None:
+    """Print the front, the picked member marked."""
+    picked = result.pick["id"] if result.pick else None
+    objectives = list(result.job.objectives)
+    names = [*objectives, *(n for n in ("accuracy", "latency_ms") if n not in objectives)]
+    others = [name for name in ("n_macs", "n_params", "peak_activation_kib") if name not in names]
+    measured = _measured(result)
+    columns = ["", "id", *(_UNITS.get(name, name) for name in names), "at most (90 %)", "measured"]
+    rows = []
+    for member in result.front[:_MOST_ROWS]:
+        chosen = member["id"] == picked
+        cells = [
+            "→" if chosen else "",
+            member["id"],
+            *(_value(name, member[name]) for name in names),
+            _value("latency_ms", member.get("latency_ms_upper")),
+            _value("latency_ms", measured.get(member["id"])),
+            *(_value(name, member[name]) for name in others),
+        ]
+        rows.append([Text(cell, style="bold" if chosen else "") for cell in cells])
+    left = len(result.front) - _MOST_ROWS
+    show_table(
+        f"Front of {result.job.name}: {len(result.front)} architectures",
+        [*columns, *(_UNITS.get(name, name) for name in others)],
+        rows,
+        left=2,
+    )
+    if left > 0:
+        show(f"... and {left} more in {result.folder / 'search' / 'front.json'}")
+
+
+def show_pick(result: CompileResult) -> None:
+    """Print the picked architecture."""
+    if result.pick is None:
+        return
+    pick = result.pick
+    show()
+    show(f"Picked {pick['id']} by {pick['pick']}", style="bold")
+    for runtime, predicted in pick["predicted"].items():
+        show(f"  predicted on {runtime}: {_interval(predicted)} ms, {predicted['coverage']}")
+    show("  " + ", ".join(f"{name}={value}" for name, value in pick["config"].items()))
+
+
+def show_proof(result: CompileResult) -> None:
+    """Print the proof: budget, prediction and measurement of every file."""
+    proof = result.proof
+    if proof is None:
+        return
+    budgets = ", ".join(proof["budgets"]) or "none"
+    title = f"Proof: {proof['architecture']['id']} on {proof['device']}; budget: {budgets}"
+    rows = [
+        [
+            entry["file"],
+            entry["runtime"] or "-",
+            _interval(entry["predicted"]),
+            _timing(entry["measured"]),
+            _verdict(entry, proof["runtime"]),
+            _checks(entry),
+        ]
+        for entry in proof["files"]
+    ]
+    columns = [
+        "file",
+        "runtime",
+        f"predicted, {proof['interval_coverage']:.0%} interval (ms)",
+        "measured, p95 (ms)",
+        "budget",
+        "checks",
+    ]
+    show_table(title, columns, rows, left=2)
+    for limit in proof["limits"]:
+        word = "kept" if limit["kept"] else "BROKEN"
+        show(f"{limit['budget']}: {_value(limit['budget'].split()[0], limit['value'])}, {word}")
+    for entry in proof["files"]:
+        if entry["measured"] is None:
+            reason = entry["not_run"].get("measured_latency", "not measured")
+            show(f"{entry['file']}: built, not run here: {reason}")
+    show(
+        f"accuracy: {proof['test_accuracy']:.2%} on {proof['n_test']} test images "
+        f"({proof['validation_accuracy']:.2%} on validation)"
+    )
+
+
+def show_files(result: CompileResult) -> None:
+    """Print where everything is."""
+    show()
+    paths: list[Path] = [*result.files]
+    if result.report is not None:
+        paths.append(result.report)
+    for path in paths:
+        show(str(path))
+    if (result.folder / "study.db").is_file():
+        show(f"every evaluation: optuna-dashboard sqlite:///{result.folder / 'study.db'}")
+
+
+def _measured(result: CompileResult) -> dict[str, float]:
+    if result.proof is None:
+        return {}
+    runtime = result.proof["runtime"]
+    return {
+        entry["id"]: entry["measured_ms"]
+        for entry in result.proof["front"]
+        if entry["runtime"] == runtime
+    }
+
+
+def _value(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name == "accuracy":
+        return f"{value:.2%}"
+    if name.endswith("_ms"):
+        return f"{value:.3f}"
+    if name.startswith("n_"):
+        return f"{value / 1e6:.3f} M"
+    return f"{value:.1f}"
+
+
+def _interval(predicted: Mapping[str, Any] | None) -> str:
+    if predicted is None:
+        return "-"
+    return f"{predicted['latency_ms']:.3f} [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
+
+
+def _timing(measured: Mapping[str, Any] | None) -> str:
+    return "-" if measured is None else f"{measured['latency_ms']:.3f}, {measured['p95_ms']:.3f}"
+
+
+def _verdict(entry: Mapping[str, Any], runtime: str) -> Text:
+    if entry["measured"] is None:
+        return Text("not run", style="yellow")
+    if entry["budget_kept"] is None:
+        return Text("no limit")
+    asked = entry["runtime"] == runtime
+    if entry["budget_kept"]:
+        return Text("kept" if asked else "kept too", style="green")
+    return Text("BROKEN", style="bold red") if asked else Text("above (not asked)", style="yellow")
+
+
+def _checks(entry: Mapping[str, Any]) -> Text:
+    made = [check for check in entry["checks"] if check["passed"] is not None]
+    passed = sum(check["passed"] for check in made)
+    style = "green" if passed == len(made) else "bold red"
+    return Text(f"{passed} of {len(made)} passed", style=style)

@@ -1,0 +1,27 @@
+"""The steps of a run, in order; one file a step."""
+
+from __future__ import annotations
+
+from edgenas.study.chain import Step
+from edgenas.study.steps.export import EXPORT_STEP
+from edgenas.study.steps.finetune import FINETUNE
+from edgenas.study.steps.measure import MEASURE
+from edgenas.study.steps.pick import PICK_STEP
+from edgenas.study.steps.profile import PROFILE
+from edgenas.study.steps.report import REPORT
+from edgenas.study.steps.search import SEARCH
+from edgenas.study.steps.train import TRAIN
+
+STEPS: tuple[Step, ...] = (
+    PROFILE,
+    TRAIN,
+    SEARCH,
+    PICK_STEP,
+    FINETUNE,
+    EXPORT_STEP,
+    MEASURE,
+    REPORT,
+)
+"""Every step, in the order in which the chain goes through them."""
+
+__all__ = ["STEPS"]

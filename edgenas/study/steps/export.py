@@ -1,0 +1,168 @@
+"""Step 6: the picked network as model files, each held against it; the test part is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.core.artifact import FORMATS
+from edgenas.core.errors import ValidationError
+from edgenas.core.files import write_json
+from edgenas.exporters import Exporter, ExportRequest
+from edgenas.exporters.manifest import (
+    Manifest,
+    PredictedLatency,
+    Source,
+    make_manifest,
+    manifest_path,
+    write_manifest,
+)
+from edgenas.exporters.validate import run_checks, settle
+from edgenas.profiling.progress import Progress
+from edgenas.study.chain import Step
+from edgenas.study.context import Run
+from edgenas.study.steps.finetune import load_model
+from edgenas.study.steps.pick import PICK, picked
+
+EXPORT = "export/export.json"
+N_REFERENCE = 64
+"""Validation images on which file and network are compared value by value."""
+
+
+def model_path(run: Run, target: str) -> Path:
+    """Return where the file of a target lies."""
+    return run.folder / f"model{run.exporters[target].suffix}"
+
+
+def draft_path(run: Run, target: str) -> Path:
+    """Return where the manifest waits for its measurement."""
+    return run.folder / f"export/{target}.json"
+
+
+def read_draft(run: Run, target: str) -> Manifest:
+    """Return the manifest of a target's file, without a measured latency."""
+    return Manifest.model_validate(run.read(f"export/{target}.json"), strict=False)
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {
+        "data": run.dataset.fingerprint,
+        "targets": {
+            target: exporter.recipe.model_dump(mode="json")
+            for target, exporter in run.exporters.items()
+        },
+        "budgets": [str(budget) for budget in run.job.budgets()],
+        "name": run.job.name,
+    }
+
+
+def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    _clear(run)
+    request = _request(run)
+    outputs: list[Path] = []
+    for i, (target, exporter) in enumerate(run.exporters.items()):
+        progress("writing and checking files", i, len(run.exporters))
+        outputs += _export(run, target, exporter, request)
+    progress("writing and checking files", len(run.exporters), len(run.exporters))
+    test = {"test_accuracy": request.test_accuracy, "n_test": run.dataset.n_test}
+    write_json(run.folder / EXPORT, {**test, "targets": list(run.exporters)})
+    return [*outputs, run.folder / EXPORT]
+
+
+def _clear(run: Run) -> None:
+    """Remove the files of an earlier pick: nobody shall find two networks under one name."""
+    for suffix in FORMATS:
+        path = run.folder / f"model{suffix}"
+        for old in (path, manifest_path(path), path.with_name(f"{path.name}.failed")):
+            old.unlink(missing_ok=True)
+
+
+def _request(run: Run) -> ExportRequest:
+    from edgenas.lowering.torch import folded_weights
+    from edgenas.oneshot.evaluate import accuracy, logits, network_inputs
+
+    dataset, module = run.dataset, load_model(run)
+    inputs = network_inputs(module, dataset, dataset.validation.images[:N_REFERENCE])
+    test = dataset.open_test()
+    return ExportRequest(
+        graph=module.graph,
+        weights=folded_weights(module),
+        mean=dataset.mean,
+        std=dataset.std,
+        class_names=dataset.class_names,
+        reference_inputs=np.ascontiguousarray(inputs.numpy()),
+        reference_logits=np.ascontiguousarray(logits(module, inputs).numpy()),
+        test_images=np.ascontiguousarray(network_inputs(module, dataset, test.images).numpy()),
+        test_labels=test.labels.astype(np.int64),
+        test_accuracy=accuracy(module, dataset, test),
+    )
+
+
+def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
+    """Write, check and describe one file.
+
+    Raises:
+        ValidationError: the file is not the network; it is set aside, its manifest says why.
+    """
+    path = model_path(run, target)
+    artifact = exporter.export(request, path)
+    checks = run_checks(exporter, request, artifact)
+    runtime = run.runtime_of(target)
+    not_run = {}
+    if runtime is None:
+        reason = exporter.unavailable_to_run_reason() or "no runtime here times such files"
+        not_run = {"predicted_latency": f"no latency table: {reason}", "measured_latency": reason}
+    manifest = make_manifest(
+        exporter,
+        request,
+        artifact,
+        checks=checks,
+        source=_source(run),
+        predicted_latency=None if runtime is None else _predicted(run, runtime),
+        not_run=not_run,
+    )
+    draft = draft_path(run, target)
+    write_json(draft, manifest.model_dump(mode="json"))
+    try:
+        settle(checks, artifact)
+    except ValidationError:
+        write_manifest(manifest, path)
+        raise
+    return [path, draft]
+
+
+def _source(run: Run) -> Source:
+    arch = picked(run)
+    return Source(
+        run=run.job.name,
+        architecture_id=arch.id,
+        space=run.space.name,
+        genes=arch.genes,
+        config=run.space.describe(arch.row),
+        data=f"{run.dataset.name} {run.dataset.fingerprint}",
+        budget=tuple(str(budget) for budget in run.job.budgets()),
+    )
+
+
+def _predicted(run: Run, runtime: str) -> PredictedLatency:
+    predicted = run.read(PICK)["predicted"][runtime]
+    return PredictedLatency(device=run.device.fingerprint.slug, runtime=runtime, **predicted)
+
+
+def _summary(run: Run) -> str:
+    content = run.read(EXPORT)
+    names = ", ".join(model_path(run, target).name for target in content["targets"])
+    return f"{names}; accuracy on {content['n_test']} test images {content['test_accuracy']:.2%}"
+
+
+EXPORT_STEP = Step(
+    name="export",
+    needs=("profile", "pick", "finetune"),
+    version=1,
+    inputs=_inputs,
+    make=_make,
+    summary=_summary,
+)

@@ -1,0 +1,181 @@
+"""Step 7: members of the front and every exported file timed on the device; the proof."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.core.evaluation import Evaluation
+from edgenas.core.files import sha256_of, write_json
+from edgenas.core.measurement import Measurement, MeasurementPlan
+from edgenas.exporters.manifest import MeasuredLatency, write_manifest
+from edgenas.profiling.measure import measure_files
+from edgenas.profiling.progress import Progress
+from edgenas.profiling.tabulate import engine_settings
+from edgenas.profiling.workload import model_bytes
+from edgenas.runtimes import RUNTIMES
+from edgenas.study.chain import Step
+from edgenas.study.context import Run
+from edgenas.study.run_folder import digest_of
+from edgenas.study.steps.export import model_path, read_draft
+from edgenas.study.steps.pick import picked
+from edgenas.study.steps.proof import PROOF, make_proof
+from edgenas.study.steps.search import read_front
+
+_TIMEOUT_S = 60.0
+
+
+def measured_path(run: Run, runtime: str) -> Path:
+    """Return where the timings of one runtime lie."""
+    return run.folder / f"measured/{runtime}.json"
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {
+        "measure": run.job.measure.model_dump(mode="json"),
+        "device": run.device.fingerprint.match_key,
+        "runtimes": {name: RUNTIMES.get(name)().version() for name in run.runtimes},
+        "budgets": [str(budget) for budget in run.job.budgets()],
+    }
+
+
+def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    members = _members(run)
+    outputs: list[Path] = []
+    for runtime in run.runtimes:
+        outputs.append(_measure(run, runtime, members, progress))
+    outputs += [_finish_manifest(run, target) for target in run.exporters]
+    write_json(run.folder / PROOF, make_proof(run))
+    return [*outputs, run.folder / PROOF]
+
+
+def _members(run: Run) -> list[Evaluation]:
+    """Return members of the front, spread over it, the picked one among them."""
+    front, n = read_front(run), run.job.measure.n_front_networks
+    places = np.unique(np.linspace(0, len(front) - 1, min(n, len(front))).round().astype(int))
+    pick = picked(run)
+    chosen = [front[i] for i in places]
+    if chosen and all(member.arch != pick for member in chosen):
+        chosen += [member for member in front if member.arch == pick]
+    return chosen
+
+
+def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progress) -> Path:
+    """Time one runtime's share; timings of the same things with the same plan are kept."""
+    section = run.job.measure
+    files = {
+        model_path(run, target).name: model_path(run, target)
+        for target in run.exporters
+        if run.runtime_of(target) == runtime
+    }
+    subject = {
+        "networks": [member.arch.id for member in members],
+        "files": {name: sha256_of(path) for name, path in files.items()},
+        "plan": section.model_dump(mode="json"),
+        "device": run.device.fingerprint.match_key,
+        "runtime": runtime,
+        "version": RUNTIMES.get(runtime)().version(),
+        "settings": engine_settings(run.device, runtime),
+    }
+    path = measured_path(run, runtime)
+    if _subject(path) == digest_of(subject):
+        return path
+    plan = MeasurementPlan(
+        n_visits=section.n_visits,
+        n_runs=section.n_runs,
+        n_warmup=section.n_warmup,
+        timeout_s=_TIMEOUT_S,
+        spread_s=section.spread_s,
+        seed=section.seed,
+    )
+    model_format = RUNTIMES.get(runtime).format
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
+        paths = dict(files)
+        for member in members:
+            paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{model_format}"
+            network = run.space.network(member.arch.row)
+            paths[member.arch.id].write_bytes(model_bytes(network, model_format))
+        measured = measure_files(run.device, runtime, paths, plan, progress=progress)
+    write_json(
+        path,
+        {
+            "subject": digest_of(subject),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "device": run.device.fingerprint.slug,
+            "runtime": runtime,
+            "version": subject["version"],
+            "settings": subject["settings"],
+            "timings": {name: _timing(measurement) for name, measurement in measured.items()},
+        },
+    )
+    return path
+
+
+def _subject(path: Path) -> str | None:
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["subject"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _timing(measurement: Measurement) -> dict[str, Any]:
+    return {
+        "latency_ms": measurement.latency_ms,
+        "min_ms": float(measurement.samples_ms.min()),
+        "median_ms": measurement.percentile_ms(50),
+        "p90_ms": measurement.percentile_ms(90),
+        "p95_ms": measurement.percentile_ms(95),
+        "samples_ms": measurement.samples_ms.round(6).tolist(),
+    }
+
+
+def _finish_manifest(run: Run, target: str) -> Path:
+    """Put the measured latency into a file's manifest, beside the file."""
+    manifest, path = read_draft(run, target), model_path(run, target)
+    runtime = run.runtime_of(target)
+    if runtime is not None:
+        content = run.read(measured_path(run, runtime).relative_to(run.folder.path).as_posix())
+        latency = _measured_latency(content, path.name)
+        not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}
+        manifest = manifest.model_copy(update={"measured_latency": latency, "not_run": not_run})
+    return write_manifest(manifest, path)
+
+
+def _measured_latency(content: Mapping[str, Any], name: str) -> MeasuredLatency:
+    timing = content["timings"][name]
+    return MeasuredLatency(
+        device=content["device"],
+        runtime=content["runtime"],
+        runtime_version=content["version"],
+        n_threads=content["settings"]["threads"],
+        n_samples=sum(len(visit) for visit in timing["samples_ms"]),
+        latency_ms=timing["latency_ms"],
+        median_ms=timing["median_ms"],
+        p90_ms=timing["p90_ms"],
+    )
+
+
+def _summary(run: Run) -> str:
+    proof = run.read(PROOF)
+    timed = [entry for entry in proof["files"] if entry["measured"]]
+    parts = [f"{entry['file']} {entry['measured']['latency_ms']:.3f} ms" for entry in timed]
+    networks = {entry["id"] for entry in proof["front"]}
+    return (
+        f"{', '.join(parts) or 'no file can run here'}; {len(networks)} front members timed again"
+    )
+
+
+MEASURE = Step(
+    name="measure",
+    needs=("profile", "search", "pick", "export"),
+    version=1,
+    inputs=_inputs,
+    make=_make,
+    summary=_summary,
+)

@@ -1,0 +1,122 @@
+"""The proof: budget, prediction and measurement of every exported file, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgenas.core.files import sha256_of
+from edgenas.core.objective import Constraint
+from edgenas.exporters.manifest import read_manifest
+from edgenas.study.context import INTERVAL_COVERAGE, Run
+from edgenas.study.steps.export import EXPORT, model_path
+from edgenas.study.steps.finetune import FINETUNING
+from edgenas.study.steps.pick import PICK
+from edgenas.study.steps.search import read_front
+
+PROOF = "proof.json"
+SCHEMA_VERSION = 1
+
+
+def make_proof(run: Run) -> dict[str, Any]:
+    """Return the proof as JSON values; manifests and timings must be there."""
+    timings = {name: run.read(f"measured/{name}.json") for name in run.runtimes}
+    pick, export = run.read(PICK), run.read(EXPORT)
+    finetuned = run.read(FINETUNING)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "job": run.job.name,
+        "created": max(content["created"] for content in timings.values()),
+        "device": run.device.fingerprint.slug,
+        "runtime": run.job.device.runtime,
+        "precision": run.job.device.precision,
+        "interval_coverage": INTERVAL_COVERAGE,
+        "budgets": [str(budget) for budget in run.job.budgets()],
+        "architecture": {key: pick[key] for key in ("id", "space", "genes", "config")},
+        "validation_accuracy": finetuned["validation_accuracy"],
+        "test_accuracy": export["test_accuracy"],
+        "n_test": export["n_test"],
+        "limits": _limits(run, {**pick["values"], "accuracy": export["test_accuracy"]}),
+        "files": [_file(run, target, timings) for target in run.exporters],
+        "front": _front(run, timings),
+    }
+
+
+def budget_kept(proof: Mapping[str, Any]) -> bool | None:
+    """Return whether the budget was kept; None if there is none or nothing was measured.
+
+    The latency budget is asked of the job's own runtime; the other limits of the network.
+    """
+    found = [
+        entry["budget_kept"]
+        for entry in proof["files"]
+        if entry["runtime"] == proof["runtime"] and entry["budget_kept"] is not None
+    ]
+    found += [entry["kept"] for entry in proof["limits"]]
+    return all(found) if found else None
+
+
+def _latency_budgets(run: Run) -> list[Constraint]:
+    return [budget for budget in run.job.budgets() if budget.name == "latency_ms"]
+
+
+def _limits(run: Run, values: Mapping[str, float]) -> list[dict[str, Any]]:
+    """Return the budgets on other things than latency, and what the result has of them."""
+    return [
+        {
+            "budget": str(budget),
+            "value": values[budget.name],
+            "kept": budget.violation(values[budget.name]) <= 0,
+        }
+        for budget in run.job.budgets()
+        if budget.name != "latency_ms"
+    ]
+
+
+def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    path, runtime = model_path(run, target), run.runtime_of(target)
+    manifest = read_manifest(path)
+    predicted = manifest.predicted_latency
+    measured = None
+    kept = None
+    if runtime is not None:
+        timing = timings[runtime]["timings"][path.name]
+        measured = {key: value for key, value in timing.items() if key != "samples_ms"}
+        budgets = _latency_budgets(run)
+        if budgets:
+            kept = all(budget.violation(measured["latency_ms"]) <= 0 for budget in budgets)
+    return {
+        "target": target,
+        "file": path.name,
+        "sha256": sha256_of(path),
+        "n_bytes": path.stat().st_size,
+        "runtime": runtime,
+        "predicted": None if predicted is None else predicted.model_dump(mode="json"),
+        "measured": measured,
+        "budget_kept": kept,
+        "checks": [check.model_dump(mode="json") for check in manifest.checks],
+        "options": manifest.options,
+        "not_run": manifest.not_run,
+    }
+
+
+def _front(run: Run, timings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return prediction and measurement of the front members that were timed again."""
+    archs = {member.arch.id: member.arch for member in read_front(run)}
+    rows = []
+    for runtime, content in timings.items():
+        for name, timing in content["timings"].items():
+            if name not in archs:
+                continue
+            prediction = run.models[runtime].predictions(archs[name].row[None])[0]
+            rows.append(
+                {
+                    "id": name,
+                    "runtime": runtime,
+                    "predicted_ms": prediction.value,
+                    "low_ms": prediction.low,
+                    "high_ms": prediction.high,
+                    "measured_ms": timing["latency_ms"],
+                }
+            )
+    return rows

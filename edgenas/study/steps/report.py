@@ -1,0 +1,262 @@
+"""Step 8: what is known of the run, gathered into report.json and drawn as report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgenas.core.errors import StorageError
+from edgenas.exporters.manifest import tool_versions
+from edgenas.profiling.progress import Progress
+from edgenas.spaces.fold import macs
+from edgenas.study.chain import Step
+from edgenas.study.context import INTERVAL_COVERAGE, Run
+from edgenas.study.report import (
+    BlockCost,
+    DataSummary,
+    EvaluatedPoint,
+    ExportCheck,
+    ExportedFile,
+    FrontMember,
+    ProgressPoint,
+    Remeasured,
+    ReportData,
+    StepTime,
+    TableRecord,
+    write_report,
+    write_report_data,
+)
+from edgenas.study.steps.finetune import FINETUNING
+from edgenas.study.steps.pick import picked
+from edgenas.study.steps.proof import PROOF, budget_kept
+from edgenas.study.steps.search import EVALUATIONS, read_front
+from edgenas.study.steps.train import TIMING, TRAINING
+
+DATA, PAGE = "report.json", "report.html"
+_BEFORE = ("profile", "train", "search", "pick", "finetune", "export", "measure")
+_SLOW_SHARE = 0.5
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {
+        "name": run.job.name,
+        "report": run.job.report.model_dump(mode="json"),
+        "constraints": list(run.job.constraints),
+    }
+
+
+def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    del progress
+    data = gather(run)
+    write_report_data(data, run.folder / DATA)
+    write_report(data, run.folder / PAGE)
+    return [run.folder / DATA, run.folder / PAGE]
+
+
+def gather(run: Run) -> ReportData:
+    """Return all that the report shows; every earlier step is done."""
+    proof = run.read(PROOF)
+    fingerprint = run.device.fingerprint
+    return ReportData(
+        name=run.job.report.title or run.job.name,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        space=run.space.name,
+        device=f"{fingerprint.cpu_name or fingerprint.arch} ({fingerprint.slug})",
+        runtime=run.job.device.runtime,
+        confidence=INTERVAL_COVERAGE,
+        objectives=run.job.objectives,
+        constraints=tuple(str(budget) for budget in run.job.budgets()),
+        pick_rule=run.job.pick,
+        front=_front(run, proof),
+        evaluations=_evaluations(run),
+        progress=_progress(run),
+        remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
+        blocks=_blocks(run),
+        exports=_exports(proof),
+        tables=tuple(
+            TableRecord(path=f"tables/{run.table_path(name).name}", passport=model.table.passport)
+            for name, model in run.models.items()
+        ),
+        data=_data(run),
+        training=_training(run),
+        steps=_steps(run),
+        versions=tool_versions(),
+        warnings=tuple(_warnings(run, proof)),
+    )
+
+
+def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
+    pick = picked(run).id
+    measured = {
+        entry["id"]: entry["measured_ms"]
+        for entry in proof["front"]
+        if entry["runtime"] == run.job.device.runtime
+    }
+    members = []
+    for evaluation in read_front(run):
+        prediction = run.model.predictions(evaluation.arch.row[None])[0]
+        values = evaluation.values
+        members.append(
+            FrontMember(
+                id=evaluation.arch.id,
+                accuracy=values["accuracy"],
+                latency_ms=prediction.value,
+                low_ms=prediction.low,
+                high_ms=prediction.high,
+                coverage=prediction.coverage,
+                n_macs=round(values["n_macs"]),
+                n_params=round(values["n_params"]),
+                peak_activation_kib=values["peak_activation_kib"],
+                config=run.space.describe(evaluation.arch.row),
+                measured_ms=measured.get(evaluation.arch.id),
+                picked=evaluation.arch.id == pick,
+            )
+        )
+    return tuple(members)
+
+
+def _evaluations(run: Run) -> tuple[EvaluatedPoint, ...]:
+    return tuple(
+        EvaluatedPoint(
+            id=record["id"],
+            status=record["status"],
+            accuracy=record["values"].get("accuracy"),
+            latency_ms=record["values"].get("latency_ms"),
+        )
+        for record in run.read(EVALUATIONS)["evaluations"]
+    )
+
+
+def _progress(run: Run) -> tuple[ProgressPoint, ...]:
+    content = run.read(EVALUATIONS)
+    limits = [b for b in run.job.budgets() if b.name == "latency_ms" and not b.confidence]
+    best: float | None = None
+    points = []
+    for i, record in enumerate(content["evaluations"]):
+        values = record["values"]
+        if record["status"] == "complete" and all(
+            limit.violation(values["latency_ms"]) <= 0 for limit in limits
+        ):
+            best = max(best or 0.0, values["accuracy"])
+        volume = content["hypervolume"][i]
+        points.append(ProgressPoint(n_evaluations=i + 1, hypervolume=volume, best_accuracy=best))
+    return tuple(points)
+
+
+def _blocks(run: Run) -> tuple[BlockCost, ...]:
+    row = picked(run).row
+    counted = macs(run.space).by_factor(row[None])[0]
+    n_macs = {
+        factor.name: round(float(count))
+        for factor, count in zip(run.space.factors, counted, strict=True)
+    }
+    return tuple(
+        BlockCost(name=name, runtime=runtime, latency_ms=value, n_macs=n_macs.get(name))
+        for runtime, model in run.models.items()
+        for name, value in model.by_part(row)
+    )
+
+
+def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
+    files = []
+    for entry in proof["files"]:
+        predicted, measured = entry["predicted"] or {}, entry["measured"] or {}
+        files.append(
+            ExportedFile(
+                target=entry["target"],
+                file=entry["file"],
+                sha256=entry["sha256"],
+                n_bytes=entry["n_bytes"],
+                runtime=entry["runtime"],
+                latency_ms=predicted.get("latency_ms"),
+                low_ms=predicted.get("low_ms"),
+                high_ms=predicted.get("high_ms"),
+                measured_ms=measured.get("latency_ms"),
+                budget_kept=entry["budget_kept"],
+                checks=tuple(
+                    ExportCheck(name=c["name"], passed=c["passed"], detail=c["detail"])
+                    for c in entry["checks"]
+                ),
+                test_accuracy=proof["test_accuracy"] if measured else None,
+                n_test=proof["n_test"],
+                not_run=entry["not_run"],
+            )
+        )
+    return tuple(files)
+
+
+def _data(run: Run) -> DataSummary:
+    dataset = run.dataset
+    return DataSummary(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        image_shape=dataset.image_shape,
+        n_classes=dataset.n_classes,
+        n_train=len(dataset.train),
+        n_validation=len(dataset.validation),
+        n_test=dataset.n_test,
+    )
+
+
+def _training(run: Run) -> dict[str, dict[str, Any]]:
+    training, finetuned = run.read(TRAINING), run.read(FINETUNING)
+    supernet = {**training["settings"], "seed": training["seed"]}
+    try:
+        supernet["median_step_s"] = round(run.read(TIMING)["median_step_s"], 4)
+    except StorageError:
+        supernet["median_step_s"] = None
+    return {
+        "supernet": supernet,
+        "fine-tuning": {**finetuned["settings"], "seed": finetuned["seed"]},
+    }
+
+
+def _steps(run: Run) -> tuple[StepTime, ...]:
+    records = [run.folder.record(name) for name in _BEFORE]
+    return tuple(
+        StepTime(name=record.step, duration_s=record.took_s) for record in records if record
+    )
+
+
+def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
+    found = []
+    if budget_kept(proof) is False:
+        found.append("A limit of the budget was not kept; see the proof.")
+    for name, model in run.models.items():
+        drift = model.table.passport.drift
+        if drift.slow_share > _SLOW_SHARE:
+            found.append(
+                f"While the table for {name} was made, the device was in a slow state for "
+                f"{drift.slow_share:.0%} of the anchor's visits; intervals are wider for it."
+            )
+    pick = picked(run)
+    for name, model in run.models.items():
+        if model.predictions(pick.row[None])[0].coverage != "measured":
+            found.append(f"The pick lies outside what the table for {name} was calibrated on.")
+    outside = [e for e in proof["front"] if not e["low_ms"] <= e["measured_ms"] <= e["high_ms"]]
+    allowed = (1 - INTERVAL_COVERAGE) * len(proof["front"])
+    if len(outside) > allowed + 2 * np.sqrt(allowed + 1):
+        found.append(
+            f"{len(outside)} of {len(proof['front'])} networks were measured outside their "
+            f"{INTERVAL_COVERAGE:.0%} interval: the machine differs from when the table was made; "
+            "profile it again."
+        )
+    return found
+
+
+def _summary(run: Run) -> str:
+    return str(run.folder / PAGE)
+
+
+REPORT = Step(
+    name="report",
+    needs=_BEFORE,
+    version=1,
+    inputs=_inputs,
+    make=_make,
+    summary=_summary,
+)

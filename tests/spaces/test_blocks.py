@@ -1,0 +1,159 @@
+"""Blocks: published MobileNetV3 counts, rounding of widths, what does not fit."""
+
+import pytest
+
+from edgenas.core import counts, ops
+from edgenas.core.errors import RegistryError, SpaceError
+from edgenas.core.ops import OpSpec
+from edgenas.spaces.blocks import (
+    BLOCKS,
+    chain,
+    conv_block,
+    expand,
+    make_divisible,
+    mbconv,
+    mbv3_head,
+    out_shape,
+)
+
+# Howard et al. 2019, tables 1 and 2: kernel, expanded width, width, squeeze, activation, stride.
+LARGE = [
+    (3, 16, 16, False, "relu", 1),
+    (3, 64, 24, False, "relu", 2),
+    (3, 72, 24, False, "relu", 1),
+    (5, 72, 40, True, "relu", 2),
+    (5, 120, 40, True, "relu", 1),
+    (5, 120, 40, True, "relu", 1),
+    (3, 240, 80, False, "h_swish", 2),
+    (3, 200, 80, False, "h_swish", 1),
+    (3, 184, 80, False, "h_swish", 1),
+    (3, 184, 80, False, "h_swish", 1),
+    (3, 480, 112, True, "h_swish", 1),
+    (3, 672, 112, True, "h_swish", 1),
+    (5, 672, 160, True, "h_swish", 2),
+    (5, 960, 160, True, "h_swish", 1),
+    (5, 960, 160, True, "h_swish", 1),
+]
+SMALL = [
+    (3, 16, 16, True, "relu", 2),
+    (3, 72, 24, False, "relu", 2),
+    (3, 88, 24, False, "relu", 1),
+    (5, 96, 40, True, "h_swish", 2),
+    (5, 240, 40, True, "h_swish", 1),
+    (5, 240, 40, True, "h_swish", 1),
+    (5, 120, 48, True, "h_swish", 1),
+    (5, 144, 48, True, "h_swish", 1),
+    (5, 288, 96, True, "h_swish", 2),
+    (5, 576, 96, True, "h_swish", 1),
+    (5, 576, 96, True, "h_swish", 1),
+]
+
+
+@pytest.mark.parametrize(
+    ("rows", "final", "mix", "n_params", "mega_macs"),
+    # Parameters as torchvision publishes them, less the bias that the layer before the classifier
+    # has there and not in the networks of Cai et al.
+    [(LARGE, 960, 1280, 5_483_032 - 1280, 217), (SMALL, 576, 1024, 2_542_856 - 1024, 57)],
+    ids=["large", "small"],
+)
+def test_mobilenet_v3_has_its_published_counts(
+    rows: list[tuple[int, int, int, bool, str, int]],
+    final: int,
+    mix: int,
+    n_params: int,
+    mega_macs: int,
+) -> None:
+    parts = [("stem", conv_block((3, 224, 224), 16, kernel=3, stride=2, activation="h_swish"))]
+    for i, (kernel, mid, width, squeeze, activation, stride) in enumerate(rows):
+        block = mbconv(
+            out_shape(parts[-1][1]),
+            width,
+            mid_channels=mid,
+            kernel=kernel,
+            stride=stride,
+            activation=activation,
+            squeeze_excite=squeeze,
+        )
+        parts.append((f"block{i}", block))
+    last = out_shape(parts[-1][1])
+    assert last[1:] == (7, 7)
+    head = mbv3_head(last, final_channels=final, mix_channels=mix, n_classes=1000)
+    graph = chain([*parts, ("head", head)])
+    assert graph.out_shape == (1000,)
+    assert counts.n_params(graph) == n_params
+    assert round(counts.n_macs(graph) / 1e6) == mega_macs
+
+
+@pytest.mark.parametrize(
+    ("value", "rounded"),
+    [(1, 8), (8, 8), (11.9, 16), (12, 16), (16 * 1.2, 24), (24 * 1.2, 32), (33, 32), (960, 960)],
+)
+def test_widths_are_rounded_to_eights(value: float, rounded: int) -> None:
+    assert make_divisible(value) == rounded
+
+
+def test_no_width_loses_more_than_a_tenth() -> None:
+    for value in range(1, 2000):
+        rounded = make_divisible(value)
+        assert rounded % 8 == 0
+        assert rounded >= 0.9 * value
+        assert rounded - value < 8
+
+
+def test_shortcuts_and_expansions_only_where_they_belong() -> None:
+    def names(**changes: object) -> set[str]:
+        settings: dict[str, object] = {
+            "mid_channels": 16,
+            "kernel": 3,
+            "stride": 1,
+            "activation": "relu",
+            "squeeze_excite": False,
+        }
+        width = int(str(changes.pop("width", 8)))
+        op = mbconv((8, 6, 6), width, **{**settings, **changes})  # type: ignore[arg-type]
+        return {node.name for node in expand(op).nodes}
+
+    assert {"expand", "shortcut"} <= names()
+    assert "expand" not in names(mid_channels=8)
+    assert "shortcut" not in names(stride=2)
+    assert "shortcut" not in names(width=16)
+    assert "se_scale" in names(squeeze_excite=True)
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    stem = conv_block((3, 8, 8), 16, kernel=3, stride=2, activation="relu")
+    wrong = conv_block((16, 8, 8), 16, kernel=3, stride=1, activation="relu")
+    with pytest.raises(SpaceError, match=r"second: conv_block.* does not fit after shape \(16, 4"):
+        chain([("first", stem), ("second", wrong)])
+    with pytest.raises(SpaceError, match="first: .*does not fit"):
+        chain([("first", stem)], in_shape=(1, 8, 8))
+
+
+def test_no_parts_are_the_identity() -> None:
+    graph = chain([], in_shape=(3, 4, 4))
+    assert (graph.in_shape, graph.out_shape, graph.nodes) == ((3, 4, 4), (3, 4, 4), ())
+
+
+def test_a_chain_runs_primitives_and_blocks_alike() -> None:
+    conv = ops.conv2d((3, 8, 8), 4, kernel=3)
+    graph = chain([("a", conv), ("b", ops.activation((4, 8, 8), "relu"))])
+    assert [node.inputs for node in graph.nodes] == [("input",), ("a.conv2d",)]
+
+
+def test_an_unknown_block_is_refused() -> None:
+    with pytest.raises(RegistryError, match="unknown block 'mbconw'.*nearest: mbconv"):
+        expand(OpSpec.make("mbconw", (3, 8, 8)))
+
+
+def test_a_block_of_ones_own_is_counted() -> None:
+    def twice(op: OpSpec) -> ops.Graph:
+        conv = ops.conv2d(op.in_shape, op.in_shape[0], kernel=1)
+        nodes = (ops.Node("one", conv, ("input",)), ops.Node("two", conv, ("one",)))
+        return ops.Graph(op.in_shape, nodes)
+
+    BLOCKS.add("twice_for_test")(twice)
+    try:
+        graph = expand(OpSpec.make("twice_for_test", (4, 3, 3)))
+    finally:
+        del BLOCKS._parts["twice_for_test"]
+    assert counts.n_macs(graph) == 2 * 4 * 4 * 9

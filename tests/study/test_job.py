@@ -1,0 +1,152 @@
+"""Job files: defaults, strictness with lines and neighbours, paths, budgets."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edgenas.core.errors import EdgenasError, SchemaError, UsageError
+from edgenas.core.objective import OBJECTIVES, Constraint
+from edgenas.core.schema import parse_yaml
+from edgenas.oneshot.settings import TrainingSettings
+from edgenas.profiling.workload import ProfileSettings
+from edgenas.study.job import (
+    Job,
+    MeasureSection,
+    ObjectiveName,
+    ProfileSection,
+    TrainingSection,
+    load_job,
+)
+from tests.tiny_job import TINY_JOB, write_job
+
+LEAST = "schema_version: 1\nname: least\ndata: {source: digits}\n"
+
+
+def job(tmp_path: Path, text: str) -> Job:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    return load_job(path)
+
+
+def refusal(tmp_path: Path, text: str) -> str:
+    with pytest.raises(EdgenasError) as caught:
+        job(tmp_path, text)
+    return str(caught.value)
+
+
+def test_everything_but_name_and_data_has_a_default(tmp_path: Path) -> None:
+    found = job(tmp_path, LEAST)
+    assert found.objectives == ("accuracy", "latency_ms")
+    assert (found.device.id, found.device.runtime) == ("local", "onnxruntime")
+    assert found.pick == "knee"
+    assert found.budgets() == ()
+
+
+def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
+    found = job(tmp_path, TINY_JOB)
+    assert parse_yaml(found.to_yaml(), Job) == found
+
+
+def test_sections_mirror_the_settings_they_stand_for() -> None:
+    assert ProfileSection().to_settings() == ProfileSettings()
+    training = {field.name for field in dataclasses.fields(TrainingSettings)}
+    assert set(TrainingSection.model_fields) - {"seed"} == training
+    assert set(ObjectiveName.__args__) == set(OBJECTIVES)
+    assert MeasureSection().n_visits >= 2
+
+
+def test_training_section_changes_only_what_it_gives() -> None:
+    preset = TrainingSettings(epochs=40, lr=0.1)
+    assert TrainingSection(seed=7).over(preset) == preset
+    assert TrainingSection(epochs=3).over(preset) == dataclasses.replace(preset, epochs=3)
+
+
+def test_unknown_key_names_line_allowed_and_nearest(tmp_path: Path) -> None:
+    message = refusal(tmp_path, LEAST + "search:\n  n_evaluation: 5\n")
+    assert "job.yaml:5" in message
+    assert "unknown key 'n_evaluation' in search" in message
+    assert "nearest: n_evaluations" in message
+    assert "algorithm" in message
+
+
+def test_unknown_top_level_key_and_all_problems_at_once(tmp_path: Path) -> None:
+    message = refusal(tmp_path, LEAST + "objectivs: [accuracy]\nsearch: {seed: -1}\n")
+    assert "job.yaml:4: unknown key 'objectivs'" in message
+    assert "nearest: objectives" in message
+    assert "job.yaml:5: search.seed" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("objectives: [accuracy, latency]\n", 4, "nearest: latency_ms"),
+        ("objectives: []\n", 4, "objectives"),
+        ("device: {precision: float8}\n", 4, "float32"),
+        ("constraints: ['latency_ms < 2']\n", 4, "not a constraint"),
+        ("constraints: ['latency_ms >= 2']\n", 4, "write <="),
+        ("pick: fastest\n", 4, "picks nothing"),
+        ("pick: latency_ms <= 2 @ 120%\n", 4, "confidence"),
+        ("profile: {n_networks: 5}\n", 4, "20"),
+        ("training: {epochs: many}\n", 4, "integer"),
+        ("name: [x]\n", 4, "there twice"),
+        ("export:\n  tensorrt: {compute_capability: sm_87}\n", 5, "compute_capability"),
+    ],
+)
+def test_wrong_values_name_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    message = refusal(tmp_path, LEAST + text)
+    assert f"job.yaml:{line}" in message
+    assert words in message
+
+
+def test_missing_keys_are_named(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "schema_version: 1\n")
+    assert "'name' is missing" in message
+    assert "'data' is missing" in message
+
+
+def test_another_schema_version_is_refused(tmp_path: Path) -> None:
+    assert "schema_version" in refusal(tmp_path, LEAST.replace("1", "2", 1))
+
+
+def test_repeated_objectives_and_targets_are_refused(tmp_path: Path) -> None:
+    assert "accuracy stands there more" in refusal(
+        tmp_path, LEAST + "objectives: [accuracy, accuracy]\n"
+    )
+    assert "onnx stands there more" in refusal(
+        tmp_path, LEAST + "export: {targets: [onnx, onnx]}\n"
+    )
+
+
+def test_missing_file_is_an_error_of_the_document(tmp_path: Path) -> None:
+    with pytest.raises(SchemaError, match="cannot read"):
+        load_job(tmp_path / "absent.yaml")
+
+
+def test_paths_do_not_depend_on_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = LEAST.replace("digits", '"npz:images.npz"') + "device: {id: own.yaml}\n"
+    found = job(tmp_path, text)
+    assert found.data.source == f"npz:{tmp_path / 'images.npz'}"
+    assert found.device.id == str(tmp_path / "own.yaml")
+
+
+def test_budgets_are_the_pick_and_the_constraints(tmp_path: Path) -> None:
+    text = LEAST + "constraints: [n_macs<=1e6]\npick: latency_ms<=2@90%, n_params <= 1000\n"
+    found = job(tmp_path, text)
+    assert found.pick == "latency_ms <= 2 @ 90%, n_params <= 1000"
+    assert found.budgets() == (
+        Constraint("latency_ms", 2.0, 0.9),
+        Constraint("n_params", 1000.0),
+        Constraint("n_macs", 1e6),
+    )
+
+
+def test_changed_jobs_are_checked_like_files(tmp_path: Path) -> None:
+    found = load_job(write_job(tmp_path))
+    assert found.changed(pick="n_macs<=1e6").pick == "n_macs <= 1000000"
+    assert found.changed(pick="0123abcd").pick == "0123abcd"
+    with pytest.raises(UsageError, match=r"pick: 'soon' picks nothing"):
+        found.changed(pick="soon")
