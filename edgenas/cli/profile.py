@@ -56,10 +56,13 @@ def profile(
         "n_runs": runs,
         "seed": seed,
     }
-    settings = ProfileSettings(**{k: value for k, value in given.items() if value is not None})
+    wanted = space_of(space, changes)
+    settings = ProfileSettings.for_space(
+        wanted, **{name: value for name, value in given.items() if value is not None}
+    )
     with Watch(quiet=quiet) as watch:
         table = api.profile(
-            space_of(space, changes),
+            wanted,
             runtime=runtime,
             device=device,
             precision=precision,

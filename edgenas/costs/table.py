@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from edgenas.core.errors import MissingCostError, SpaceError, TableError, TableMismatchError
-from edgenas.core.files import write_text
+from edgenas.core.files import atomic_path
 from edgenas.core.ops import OpSpec, parse_key
 from edgenas.core.schema import dump_yaml, load_yaml
 from edgenas.costs.passport import Passport
@@ -106,16 +106,18 @@ class CostTable:
     # -- files -----------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
-        """Write `path` (CSV) and its passport beside it; the passport last, so both or none count.
+        """Write `path` (CSV) and its passport beside it: both are on the disk before either counts.
 
         Raises:
-            StorageError: the folder cannot be written.
+            StorageError: the folder cannot be written; the table that was there is as it was.
         """
         text = _to_csv(self.rows.values())
         checksum = hashlib.sha256(text.encode()).hexdigest()
         self.passport = self.passport.model_copy(update={"checksum": checksum})
-        write_text(path, text)
-        write_text(passport_path(path), dump_yaml(self.passport.model_dump(mode="json")))
+        passport = dump_yaml(self.passport.model_dump(mode="json"))
+        with atomic_path(passport_path(path)) as new_passport, atomic_path(path) as new_rows:
+            new_passport.write_text(passport)
+            new_rows.write_text(text)
 
     @classmethod
     def load(cls, path: Path) -> CostTable:

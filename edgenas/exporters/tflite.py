@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
+from edgenas.core.native_output import native_stderr_logged
 from edgenas.exporters.base import (
     EXPORTERS,
     INPUT_NAME,
@@ -71,8 +72,9 @@ def _shape(detail: Any) -> tuple[int, ...]:
 def _interpreter(path: Path) -> Any:
     module = require("ai_edge_litert.interpreter")
     try:
-        interpreter = module.Interpreter(model_path=str(path), num_threads=1)
-        interpreter.allocate_tensors()
+        with native_stderr_logged():
+            interpreter = module.Interpreter(model_path=str(path), num_threads=1)
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"{path}: LiteRT cannot load it: {error}") from error
     return interpreter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -37,10 +38,19 @@ def save_checkpoint(
         momentum = optimiser.state.get(parameter, {}).get("momentum_buffer")
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
+    write_tensors(path, tensors, {"state": json.dumps(asdict(state))})
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, str]) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or the folder cannot be written.
+    """
     whole = {name: value.detach().contiguous() for name, value in tensors.items()}
     with atomic_path(path) as temporary:
         try:
-            save_file(whole, temporary, {"state": json.dumps(asdict(state))})
+            save_file(whole, temporary, header)
         except SafetensorError as error:  # it wraps the system's error
             raise OSError(str(error)) from error
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError, StorageError
-from edgenas.core.files import atomic_path
 from edgenas.core.ops import OpSpec
 from edgenas.lowering.torch import GraphModule, channels_last, run_graph
+from edgenas.oneshot.checkpoint import write_tensors
 from edgenas.oneshot.elastic import Slot, graph_of, make_slot
 from edgenas.spaces.base import SearchSpace
 
@@ -84,10 +84,8 @@ def extract(supernet: Supernet, space: SearchSpace, row: Genes) -> GraphModule:
 
 
 def save_supernet(supernet: Supernet, path: Path) -> None:
-    """Write the shared weights as safetensors, whole or not at all."""
-    tensors = {name: value.detach().contiguous() for name, value in supernet.state_dict().items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, {"space": supernet.space_fingerprint})
+    """Write the shared weights as safetensors (errors as `write_tensors`)."""
+    write_tensors(path, supernet.state_dict(), {"space": supernet.space_fingerprint})
 
 
 def load_supernet(space: SearchSpace, path: Path) -> Supernet:

@@ -29,7 +29,7 @@ from edgenas.study.context import Run
 from edgenas.study.job import Job, load_job
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import STEPS
-from edgenas.study.steps.pick import PICK
+from edgenas.study.steps.pick import PICK, predicted_latency
 from edgenas.study.steps.profile import existing_table
 from edgenas.study.steps.proof import PROOF, budget_kept
 from edgenas.study.steps.report import PAGE
@@ -182,11 +182,17 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
         folder=run.folder.path,
         job=run.job,
         front=tuple(run.read(FRONT)["front"]) if "search" in steps else (),
-        pick=run.read(PICK) if "pick" in steps else None,
+        pick=_pick(run) if "pick" in steps else None,
         proof=proof,
         files=tuple(run.folder / entry["file"] for entry in proof["files"]) if proof else (),
         report=run.folder / PAGE if "report" in steps else None,
     )
+
+
+def _pick(run: Run) -> dict[str, Any]:
+    content: dict[str, Any] = run.read(PICK)
+    predicted = {name: predicted_latency(run, name) for name in run.runtimes}
+    return {**content, "predicted": predicted}
 
 
 # -- costs ---------------------------------------------------------------------------------
@@ -210,7 +216,7 @@ def profile(  # noqa: PLR0913
         runtime: which engine.
         device: a device, its id, or its description's path.
         precision: of weights and activations.
-        settings: how thoroughly to measure; default `ProfileSettings`.
+        settings: how thoroughly to measure; default `ProfileSettings.for_space`.
         out: folder of tables to measure into, whatever tables there are; default: the user's own,
             where tables are found again.
         force: measure anew, and forget what an unfinished earlier run measured.
@@ -237,7 +243,7 @@ def profile(  # noqa: PLR0913
         on,
         runtime,
         wanted,
-        settings or ProfileSettings(),
+        settings or ProfileSettings.for_space(wanted),
         root,
         precision=precision,
         progress=progress,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgenas import spaces
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import MissingExtraError, StorageError, UsageError
+from edgenas.core.errors import ExportError, MissingExtraError, StorageError, UsageError, choices
 from edgenas.core.extras import unavailable_reason
 from edgenas.core.objective import Constraint, Objective, objective
 from edgenas.costs.model import LatencyModel
@@ -18,6 +18,7 @@ from edgenas.costs.table import CostTable
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.exporters import EXPORTERS, Exporter
 from edgenas.exporters import get as get_exporter
+from edgenas.exporters.tensorrt import TensorRTRecipe, compute_capabilities
 from edgenas.hardware.device import Device, load_device
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.runtimes import RUNTIMES, Runtime
@@ -185,6 +186,7 @@ class Run:
 
         Raises:
             MissingExtraError: it is not installed; the message names the extra.
+            ExportError: an engine for GPUs that the installed TensorRT does not know.
         """
         if self._has_packages:
             return
@@ -196,7 +198,20 @@ class Run:
         missing = list(dict.fromkeys(reason for reason in reasons if reason))
         if missing:
             raise MissingExtraError("\n".join(missing))
+        if "export" in steps and "tensorrt" in self.exporters:
+            self._check_gpu()
         self._has_packages = True
+
+    def _check_gpu(self) -> None:
+        """Refuse to build for GPUs that TensorRT does not know, now and not after training."""
+        known = compute_capabilities()
+        recipe = self.exporters["tensorrt"].recipe
+        asked = recipe.compute_capability if isinstance(recipe, TensorRTRecipe) else ""
+        if asked not in known:
+            raise ExportError(
+                f"export.tensorrt: the installed TensorRT builds no engines for compute "
+                f"capability {asked!r}; {choices(asked, known)}"
+            )
 
     def check_feasible(self) -> None:
         """Refuse budgets that nothing in the space keeps; needs the tables.

@@ -12,12 +12,12 @@ from edgenas.core.errors import EdgenasError, UsageError
 from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.profiling.workload import ProfileSettings
+from edgenas.spaces.base import SearchSpace
 
 ObjectiveName = Literal[
     "accuracy", "latency_ms", "n_macs", "n_params", "peak_activation_kib", "weights_kib"
 ]
 S = TypeVar("S")
-_PROFILE = ProfileSettings()
 
 
 def _constraint(text: str) -> str:
@@ -74,19 +74,22 @@ class SpaceSection(StrictModel):
 
 
 class ProfileSection(StrictModel):
-    """How thoroughly to profile (see `edgenas.profiling.workload.ProfileSettings`)."""
+    """How thoroughly to profile; what is not given is chosen by the space.
 
-    n_networks: int = Field(default=_PROFILE.n_networks, ge=20)
-    n_operator_visits: int = Field(default=_PROFILE.n_operator_visits, ge=2)
-    n_network_visits: int = Field(default=_PROFILE.n_network_visits, ge=2)
-    n_runs: int = Field(default=_PROFILE.n_runs, ge=1)
-    n_warmup: int = Field(default=_PROFILE.n_warmup, ge=0)
-    anchor_every: int = Field(default=_PROFILE.anchor_every, ge=1)
-    seed: int = Field(default=_PROFILE.seed, ge=0)
+    See `edgenas.profiling.workload.ProfileSettings`.
+    """
 
-    def to_settings(self) -> ProfileSettings:
-        """Return the settings that profiling takes."""
-        return ProfileSettings(**self.model_dump())
+    n_networks: int | None = Field(default=None, ge=20)
+    n_operator_visits: int | None = Field(default=None, ge=2)
+    n_network_visits: int | None = Field(default=None, ge=2)
+    n_runs: int | None = Field(default=None, ge=1)
+    n_warmup: int | None = Field(default=None, ge=0)
+    anchor_every: int | None = Field(default=None, ge=1)
+    seed: int | None = Field(default=None, ge=0)
+
+    def to_settings(self, space: SearchSpace) -> ProfileSettings:
+        """Return the settings for profiling `space`."""
+        return ProfileSettings.for_space(space, **self.model_dump(exclude_none=True))
 
 
 class TrainingSection(StrictModel):

@@ -58,14 +58,17 @@ def small_disk(folder: Path, *, kib: int = 64) -> Iterator[SmallDisk]:
     folder.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={kib}k", "edgenas-test", str(folder)]
     try:
-        mounted = subprocess.run(mount, capture_output=True, timeout=30, check=False).returncode == 0
+        mounted = (
+            subprocess.run(mount, capture_output=True, timeout=30, check=False).returncode == 0
+        )
     except OSError:
         mounted = False
     if mounted:
         try:
             yield _MountedDisk(folder)
         finally:
-            subprocess.run(["umount", "-l", str(folder)], timeout=30, check=True)
+            umount = ["umount", "-l", str(folder)]
+            subprocess.run(umount, timeout=30, check=True)
         return
     disk = SmallDisk(folder)
     force = os.fsync

@@ -55,9 +55,14 @@ def test_nobody_sees_a_file_before_it_is_whole(tmp_path: Path) -> None:
 def test_an_error_in_the_body_leaves_the_old_file(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(type(error)), atomic_path(path) as temporary:
-        temporary.write_text("new")
-        raise error
+
+    def fail() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert path.read_text() == "old"
     assert names_in(tmp_path) == {"file"}
 
@@ -80,7 +85,7 @@ def test_a_full_disk_tears_no_journal(disk: SmallDisk) -> None:
     journal.append({"k": 0})
     disk.fill()
     for _ in range(2):
-        with pytest.raises(StorageError, match="cannot write .*journal: No space left"):
+        with pytest.raises(StorageError, match=r"cannot write .*journal: No space left"):
             journal.append({"k": 1, "text": "x" * 9000}, {"k": 2})
     disk.free()
     before = journal.read()

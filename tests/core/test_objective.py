@@ -50,7 +50,7 @@ def test_constraints_are_read(text: str, constraint: Constraint) -> None:
     ],
 )
 def test_what_is_no_constraint_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="not a constraint: .*write e.g. 'latency_ms <= 2'"):
+    with pytest.raises(UsageError, match=r"not a constraint: .*write e.g. 'latency_ms <= 2'"):
         Constraint.parse(text)
 
 
@@ -68,7 +68,7 @@ def test_a_sign_against_the_objective_is_refused() -> None:
 
 
 def test_an_unknown_objective_names_the_nearest() -> None:
-    with pytest.raises(UsageError, match="unknown objective 'latency'.*nearest: latency_ms"):
+    with pytest.raises(UsageError, match=r"unknown objective 'latency'.*nearest: latency_ms"):
         Constraint.parse("latency <= 2")
     with pytest.raises(UsageError, match="allowed: accuracy"):
         objective("beauty")

@@ -48,7 +48,7 @@ def test_a_name_is_given_once() -> None:
 
 def test_an_unknown_name_lists_what_is_there() -> None:
     parts: Registry[int] = Registry("part")
-    with pytest.raises(RegistryError, match="unknown part 'x'; allowed: none$"):
+    with pytest.raises(RegistryError, match=r"unknown part 'x'; allowed: none$"):
         parts.get("x")
     parts.add("onnxruntime")(1)
     parts.add("litert")(2)

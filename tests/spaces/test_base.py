@@ -142,7 +142,7 @@ def test_the_fingerprint_is_of_genes_and_operators_alone() -> None:
 
     gene = Gene("a", (1, 2))
     made = space_of(gene, reads=("a",), build=one)
-    same = space_of(gene, reads=("a",), build=lambda a: one(a), name="renamed")
+    same = space_of(gene, reads=("a",), build=one, name="renamed")
     assert made.fingerprint == same.fingerprint
     different = [
         space_of(gene, reads=("a",), build=other),

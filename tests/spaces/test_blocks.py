@@ -125,7 +125,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     wrong = conv_block((16, 8, 8), 16, kernel=3, stride=1, activation="relu")
     with pytest.raises(SpaceError, match=r"second: conv_block.* does not fit after shape \(16, 4"):
         chain([("first", stem), ("second", wrong)])
-    with pytest.raises(SpaceError, match="first: .*does not fit"):
+    with pytest.raises(SpaceError, match=r"first: .*does not fit"):
         chain([("first", stem)], in_shape=(1, 8, 8))
 
 
@@ -141,7 +141,7 @@ def test_a_chain_runs_primitives_and_blocks_alike() -> None:
 
 
 def test_an_unknown_block_is_refused() -> None:
-    with pytest.raises(RegistryError, match="unknown block 'mbconw'.*nearest: mbconv"):
+    with pytest.raises(RegistryError, match=r"unknown block 'mbconw'.*nearest: mbconv"):
         expand(OpSpec.make("mbconw", (3, 8, 8)))
 
 

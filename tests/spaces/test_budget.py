@@ -165,9 +165,9 @@ def test_the_least_budget_has_its_one_network_and_all_that_tie_with_it() -> None
     assert np.array_equal(program.sample(3, least, np.random.default_rng(0)), [smallest] * 3)
     tied = Fold(width_space(), [np.ones(len(t)) for t in width_space().combination_ops])
     assert BudgetProgram(tied).count(4.0) == 40
-    assert len(np.unique(BudgetProgram(tied).sample(800, 4.0, np.random.default_rng(0)), axis=0)) == (
-        40
-    )
+    assert len(
+        np.unique(BudgetProgram(tied).sample(800, 4.0, np.random.default_rng(0)), axis=0)
+    ) == (40)
 
 
 @pytest.mark.parametrize("name", ["mbv3_tiny", "ofa_mbv3_w1.0"])

@@ -99,9 +99,9 @@ def test_stages_can_be_given_as_plain_values() -> None:
 
 
 def test_what_is_no_setting_or_space_is_refused() -> None:
-    with pytest.raises(SpaceError, match="mbv3_tiny has no setting kernel; allowed: .*kernels"):
+    with pytest.raises(SpaceError, match=r"mbv3_tiny has no setting kernel; allowed: .*kernels"):
         get("mbv3_tiny", kernel=3)
-    with pytest.raises(RegistryError, match="unknown space 'mbv3_tinny'.*nearest: mbv3_tiny"):
+    with pytest.raises(RegistryError, match=r"unknown space 'mbv3_tinny'.*nearest: mbv3_tiny"):
         get("mbv3_tinny")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgenas import spaces
 from edgenas.core.errors import EdgenasError, SchemaError, UsageError
 from edgenas.core.objective import OBJECTIVES, Constraint
 from edgenas.core.schema import parse_yaml
@@ -49,7 +50,10 @@ def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:
 
 
 def test_sections_mirror_the_settings_they_stand_for() -> None:
-    assert ProfileSection().to_settings() == ProfileSettings()
+    space = spaces.get("mbv3_tiny")
+    assert ProfileSection().to_settings(space) == ProfileSettings.for_space(space)
+    assert ProfileSection(n_runs=7).to_settings(space).n_runs == 7
+    assert set(ProfileSection.model_fields) == {f.name for f in dataclasses.fields(ProfileSettings)}
     training = {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(TrainingSection.model_fields) - {"seed"} == training
     assert set(ObjectiveName.__args__) == set(OBJECTIVES)

@@ -25,7 +25,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.finetune import load_model
-from edgenas.study.steps.pick import PICK, picked
+from edgenas.study.steps.pick import picked, predicted_latency
 
 EXPORT = "export/export.json"
 N_REFERENCE = 64
@@ -148,7 +148,7 @@ def _source(run: Run) -> Source:
 
 
 def _predicted(run: Run, runtime: str) -> PredictedLatency:
-    predicted = run.read(PICK)["predicted"][runtime]
+    predicted = predicted_latency(run, runtime)
     return PredictedLatency(device=run.device.fingerprint.slug, runtime=runtime, **predicted)
 
 
@@ -160,7 +160,7 @@ def _summary(run: Run) -> str:
 
 EXPORT_STEP = Step(
     name="export",
-    needs=("profile", "pick", "finetune"),
+    needs=("profile", "finetune"),
     version=1,
     inputs=_inputs,
     make=_make,

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgenas.core.files import atomic_path, sha256_of, write_json
+from edgenas.core.files import sha256_of, write_json
 from edgenas.oneshot.settings import TrainingSettings, preset
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
@@ -43,18 +43,18 @@ def _inputs(run: Run) -> dict[str, Any]:
         "data": run.dataset.fingerprint,
         "finetune": {**asdict(_settings(run)), "threads": None},  # they change rounding only
         "seed": run.job.finetune.seed,
+        "genes": list(picked(run).genes),
     }
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    from safetensors.torch import save_file
-
+    from edgenas.oneshot.checkpoint import write_tensors
     from edgenas.oneshot.evaluate import accuracy
     from edgenas.oneshot.finetune import finetune
 
     settings, arch = _settings(run), picked(run)
     weights_id = sha256_of(run.folder / SUPERNET)
-    decisive = {**_inputs(run), "genes": list(arch.genes), "supernet": weights_id}
+    decisive = {**_inputs(run), "supernet": weights_id}
     module = finetune(
         run.supernet,
         run.space,
@@ -68,9 +68,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     )
     module.eval()
     found = accuracy(module, run.dataset, run.dataset.validation)
-    with atomic_path(run.folder / WEIGHTS) as temporary:
-        tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-        save_file(tensors, temporary, {"architecture": arch.id})
+    write_tensors(run.folder / WEIGHTS, module.state_dict(), {"architecture": arch.id})
     write_json(
         run.folder / FINETUNING,
         {
@@ -92,7 +90,7 @@ def _summary(run: Run) -> str:
 
 FINETUNE = Step(
     name="finetune",
-    needs=("train", "pick"),
+    needs=("train",),
     version=1,
     inputs=_inputs,
     make=_make,

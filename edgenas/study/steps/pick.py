@@ -23,8 +23,20 @@ def picked(run: Run) -> Architecture:
     return Architecture(content["space"], tuple(content["genes"]))
 
 
+def predicted_latency(run: Run, runtime: str) -> dict[str, Any]:
+    """Return the predicted latency of the picked architecture on a runtime, as JSON values."""
+    prediction = run.models[runtime].predictions(picked(run).row[None])[0]
+    return {
+        "latency_ms": prediction.value,
+        "low_ms": prediction.low,
+        "high_ms": prediction.high,
+        "confidence": INTERVAL_COVERAGE,
+        "coverage": prediction.coverage,
+    }
+
+
 def _inputs(run: Run) -> dict[str, Any]:
-    return {"pick": run.job.pick}
+    return {"pick": run.job.pick, "table": run.model.table.passport.checksum}
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
@@ -37,17 +49,6 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         upper=costs.upper,
         least=costs.least,
     )
-    row = found.arch.row
-    predicted = {}
-    for runtime, model in run.models.items():
-        prediction = model.predictions(row[None])[0]
-        predicted[runtime] = {
-            "latency_ms": prediction.value,
-            "low_ms": prediction.low,
-            "high_ms": prediction.high,
-            "confidence": INTERVAL_COVERAGE,
-            "coverage": prediction.coverage,
-        }
     write_json(
         run.folder / PICK,
         {
@@ -56,9 +57,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
             "space": found.arch.space,
             "space_parameters": run.space.parameters,
             "genes": list(found.arch.genes),
-            "config": run.space.describe(row),
+            "config": run.space.describe(found.arch.row),
             "values": dict(found.values),
-            "predicted": predicted,
         },
     )
     return [run.folder / PICK]
@@ -70,7 +70,7 @@ def _summary(run: Run) -> str:
     parts = [f"{content['id']} by {content['pick']}"]
     if "accuracy" in values:
         parts.append(f"accuracy {values['accuracy']:.2%} with shared weights")
-    predicted = content["predicted"][run.job.device.runtime]
+    predicted = predicted_latency(run, run.job.device.runtime)
     parts.append(
         f"predicted {predicted['latency_ms']:.3f} ms "
         f"[{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
@@ -80,7 +80,7 @@ def _summary(run: Run) -> str:
 
 PICK_STEP = Step(
     name="pick",
-    needs=("profile", "search"),
+    needs=("search",),
     version=1,
     inputs=_inputs,
     make=_make,

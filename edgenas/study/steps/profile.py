@@ -98,7 +98,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
                 run.device,
                 runtime,
                 run.space,
-                run.job.profile.to_settings(),
+                run.job.profile.to_settings(run.space),
                 user_tables(),
                 precision=precision,
                 progress=progress,

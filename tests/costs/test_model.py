@@ -1,0 +1,110 @@
+"""The latency model: predictions, intervals, budgets, parts, what it knows."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from edgenas.core.errors import MissingCostError
+from edgenas.costs import conformal
+from edgenas.costs.model import LatencyModel
+from edgenas.costs.table import CostTable
+from edgenas.spaces.base import SearchSpace
+from edgenas.testing.space_contract import every_genes
+
+MakeTable = Callable[..., CostTable]
+OVERHEAD_MS = 0.02
+
+
+@pytest.fixture
+def model(space: SearchSpace, table: CostTable) -> LatencyModel:
+    return LatencyModel(space, table)
+
+
+def networks(space: SearchSpace) -> np.ndarray:
+    return np.unique(space.canonical(every_genes(space)), axis=0)
+
+
+def test_a_latency_is_the_sum_of_the_rows_and_the_overhead(
+    model: LatencyModel, space: SearchSpace, table: CostTable
+) -> None:
+    rows = networks(space)
+    wanted = [OVERHEAD_MS + sum(table[op].latency_ms for _, op in space.ops(row)) for row in rows]
+    assert model.latency_ms(rows) == pytest.approx(wanted)
+
+
+def test_the_parts_sum_to_the_prediction(model: LatencyModel, space: SearchSpace) -> None:
+    for row in networks(space):
+        parts = model.by_part(row)
+        assert sum(ms for _, ms in parts) == pytest.approx(model.latency_ms(row[None])[0])
+        assert parts[-1] == ("overhead", OVERHEAD_MS)
+        assert [name for name, _ in parts[:-1]] == [name for name, _ in space.ops(row)]
+
+
+def test_intervals_are_the_scores_quantiles_around_the_value(
+    model: LatencyModel, space: SearchSpace, table: CostTable
+) -> None:
+    rows = networks(space)
+    value, low, high = model.predict(rows)
+    bottom, top = conformal.interval(np.array(table.passport.calibration.scores), 0.9)
+    assert value.tolist() == model.latency_ms(rows).tolist()
+    assert low == pytest.approx(value * (1 + bottom))
+    assert high == pytest.approx(value * (1 + top))
+    assert (low < value).all()
+    assert (value < high).all()
+    wide = LatencyModel(space, table, coverage=0.95)
+    assert wide.high_score >= model.high_score
+    assert wide.low_score <= model.low_score
+
+
+def test_the_upper_end_grows_with_the_confidence(model: LatencyModel, space: SearchSpace) -> None:
+    rows = networks(space)
+    value = model.latency_ms(rows)
+    assert model.upper(rows, None).tolist() == value.tolist()
+    # 51 scores from -20 to 30 thousandths: rank ceil(52 * 0.9) = 47 is 26.
+    assert model.upper(rows, 0.9) == pytest.approx(value * 1.026)
+    assert (model.upper(rows, 0.5) < model.upper(rows, 0.9)).all()
+    assert (model.upper(rows, 0.9) < model.upper(rows, 0.99)).all()
+
+
+@pytest.mark.parametrize("confidence", [None, 0.5, 0.9])
+def test_a_budget_on_the_upper_end_is_one_on_the_value(
+    model: LatencyModel, space: SearchSpace, confidence: float | None
+) -> None:
+    rows = networks(space)
+    upper = model.upper(rows, confidence)
+    assert model.least(confidence) == pytest.approx(upper.min())
+    limit = float(np.median(upper)) + 1e-9
+    kept = model.latency_ms(rows) <= model.budget_on_value(limit, confidence)
+    assert kept.tolist() == (upper <= limit).tolist()
+    sample = model.budget.sample(
+        50, model.budget_on_value(limit, confidence), np.random.default_rng(0)
+    )
+    assert model.upper(sample, confidence).max() <= limit * (1 + 1e-12)
+
+
+def test_outside_the_calibrated_range_is_an_extrapolation(
+    space: SearchSpace, make_table: MakeTable
+) -> None:
+    rows = networks(space)
+    value = LatencyModel(space, make_table()).latency_ms(rows)
+    low, high = float(np.quantile(value, 0.3)), float(np.quantile(value, 0.7))
+    model = LatencyModel(space, make_table(calibration={"latency_range_ms": [low, high]}))
+    wanted = [
+        "measured" if low * 0.98 <= ms <= high * 1.02 else "extrapolated" for ms in value.tolist()
+    ]
+    assert set(wanted) == {"measured", "extrapolated"}
+    assert model.coverage(rows) == wanted
+    predictions = model.predictions(rows)
+    assert [p.coverage for p in predictions] == wanted
+    assert [p.value for p in predictions] == value.tolist()
+    assert all(p.low < p.value < p.high for p in predictions)
+
+
+def test_an_operator_without_a_row_is_no_zero(
+    space: SearchSpace, table: CostTable, make_table: MakeTable
+) -> None:
+    missing = space.distinct_ops()[3].key
+    rows = [row for row in table.rows.values() if row.operator != missing]
+    with pytest.raises(MissingCostError, match="has no row for"):
+        LatencyModel(space, make_table(rows))

@@ -1,0 +1,114 @@
+"""A small space to profile, and a bench without an engine whose times are known."""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edgenas.core.errors import AgentError
+from edgenas.hardware.device import Device, load_device
+from edgenas.profiling import profile as profile_module
+from edgenas.profiling.workload import ProfileSettings
+from edgenas.runtimes import Visit
+from edgenas.spaces.base import SearchSpace
+from edgenas.testing.space_contract import width_space
+
+Samples = dict[int, tuple[str, float, list[float]]]
+
+
+@dataclass
+class FakeBench:
+    """Times that follow from the key alone; dies at the visits that it is told to."""
+
+    version: str = "1.0"
+    dies_after: float = float("inf")
+    n_opened: int = 0
+    visited: list[str] = field(default_factory=list)
+    loaded: set[str] = field(default_factory=set)
+
+    @property
+    def info(self) -> Any:
+        return SimpleNamespace(engine_version=self.version, affinity=(0,))
+
+    @contextmanager
+    def open(self, device: Device, runtime: str, *, timeout_s: float) -> Iterator["FakeBench"]:
+        self.n_opened += 1
+        self.loaded = set()
+        with device.claim():
+            yield self
+
+    def load(self, key: str, path: Path) -> None:
+        assert path.is_file()
+        assert key not in self.loaded
+        self.loaded.add(key)
+
+    def visit(
+        self, keys: Sequence[str], *, n_runs: int, n_warmup: int, timeout_s: float
+    ) -> list[Visit]:
+        assert self.loaded.issuperset(keys)
+        if len(self.visited) + len(keys) > self.dies_after:
+            raise AgentError("the measuring process died: as it was told to")
+        self.visited += keys
+        return [
+            Visit(key=key, at_s=0.0, samples_ms=tuple([known_ms(key)] * n_runs)) for key in keys
+        ]
+
+
+def known_ms(key: str) -> float:
+    """Returns made-up milliseconds: networks about a millisecond, operators a fifth of that."""
+    spread = 1 + zlib.crc32(key.encode()) % 1000 / 2000
+    return round(spread * (0.2 if key.startswith("op:") else 1.0), 6)
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
+    """Takes the place of every engine; a model file is a byte, a chunk is a visit."""
+    fake = FakeBench()
+    monkeypatch.setattr(profile_module, "open_bench", fake.open)
+    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, model_format: b"m")
+    monkeypatch.setattr(profile_module, "_CHUNK_S", 0.0)
+    return fake
+
+
+@pytest.fixture(scope="session")
+def space() -> SearchSpace:
+    return width_space()
+
+
+@pytest.fixture
+def device() -> Device:
+    return load_device("local")
+
+
+@pytest.fixture
+def few() -> ProfileSettings:
+    """As little as there can be."""
+    return ProfileSettings(
+        n_networks=20, n_operator_visits=2, n_network_visits=2, n_runs=2, anchor_every=10
+    )
+
+
+@pytest.fixture
+def read_samples() -> Callable[[Path], Samples]:
+    """A function that reads the samples beside a table: visit to (key, seconds, milliseconds)."""
+
+    def read(path: Path) -> Samples:
+        packed = path.with_name(path.name.removesuffix(".csv") + ".samples.csv.gz")
+        found: Samples = {}
+        with gzip.open(packed, "rt") as stream:
+            for row in csv.DictReader(stream):
+                visit = (row["artefact"], float(row["at_s"]), [])
+                key, at_s, times = found.setdefault(int(row["visit"]), visit)
+                assert (key, at_s) == visit[:2]
+                assert int(row["run"]) == len(times)
+                times.append(float(row["latency_ms"]))
+        return found
+
+    return read

@@ -1,0 +1,375 @@
+"""Making a table without an engine: what is written, resuming after every sort of end, refusals."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgenas.core.errors import AgentError, DeviceError, StorageError
+from edgenas.costs.store import find_table
+from edgenas.costs.table import CostTable
+from edgenas.hardware.device import Device, load_device
+from edgenas.profiling import profile as profile_module
+from edgenas.profiling.profile import profile
+from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload
+from edgenas.spaces import get
+from edgenas.spaces.base import SearchSpace
+from edgenas.testing.disk import small_disk
+from edgenas.testing.space_contract import width_space
+
+Samples = dict[int, tuple[str, float, list[float]]]
+ReadSamples = Callable[[Path], Samples]
+
+
+def path_of(root: Path, device: Device, space: SearchSpace, runtime: str = "onnxruntime") -> Path:
+    return root / device.fingerprint.slug / f"{runtime}-float32" / f"{space.name}.csv"
+
+
+def journal_of(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.journal.jsonl")
+
+
+@pytest.fixture
+def path(tmp_path: Path, device: Device, space: SearchSpace) -> Path:
+    return path_of(tmp_path, device, space)
+
+
+def test_a_table_its_passport_and_its_samples_are_written(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    read_samples: ReadSamples,
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    table = profile(
+        device, "onnxruntime", space, few, tmp_path, progress=lambda *told_: told.append(told_)
+    )
+    assert {p.name for p in path.parent.iterdir()} == {
+        f"{space.name}{ending}" for ending in (".csv", ".meta.yaml", ".samples.csv.gz")
+    }
+    read = CostTable.load(path)
+    assert read.passport.model_dump(mode="json") == table.passport.model_dump(mode="json")
+    assert set(read.rows) == {op.key for op in space.distinct_ops()}
+    fingerprint = device.fingerprint
+    found = read.passport
+    assert found.provenance == "measured"
+    assert (found.space.name, found.space.fingerprint) == (space.name, space.fingerprint)
+    assert (found.device.slug, found.device.match_key) == (fingerprint.slug, fingerprint.match_key)
+    assert (found.runtime.version, found.runtime.threads, found.runtime.affinity) == ("1.0", 1, [0])
+    assert found.plan.n_network_visits == few.n_network_visits
+    assert found.calibration.n_networks == len(found.calibration.scores) == 20
+    read.check_serves(
+        space,
+        match_key=fingerprint.match_key,
+        runtime="onnxruntime",
+        precision="float32",
+        runtime_version="1.0",
+        threads=1,
+    )
+    samples = read_samples(path)
+    assert [samples[k][0] for k in range(len(samples))] == bench.visited
+    for row in read.rows.values():
+        assert row.n_visits == 2
+    assert found.drift.n_anchor_visits == bench.visited.count(ANCHOR)
+    assert (found.drift.slow_share, found.drift.anchor_min_ms) == (0, found.drift.anchor_max_ms)
+    whats = [what for what, _, _ in told]
+    assert set(whats) == {f"profiling {space.name} on onnxruntime", "loading into onnxruntime"}
+    assert told[-1][1:] == (len(samples), len(samples))
+    assert all(done <= total for _, done, total in told)
+
+
+def test_every_artefact_is_visited_as_often_as_planned(
+    bench: Any, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    profile(device, "onnxruntime", space, few, tmp_path)
+    workload = Workload.of(space, few)
+    counts = Counter(bench.visited)
+    anchors = counts.pop(ANCHOR)
+    assert counts == dict.fromkeys([*workload.op_keys, *workload.network_keys], 2)
+    assert anchors >= sum(counts.values()) // few.anchor_every
+
+
+def test_pools_share_the_operators_visits(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_samples: ReadSamples,
+) -> None:
+    monkeypatch.setattr(profile_module, "_MEMORY_SHARE", 1e-12)  # no two networks fit together
+    settings = replace(few, n_operator_visits=30)
+    profile(device, "onnxruntime", space, settings, tmp_path)
+    workload = Workload.of(space, settings)
+    counts = Counter(bench.visited)
+    assert bench.n_opened == 20
+    assert {counts[key] for key in workload.network_keys} == {2}
+    assert {counts[key] for key in workload.op_keys} == {40}  # two in each pool, to be enough
+    assert sorted(read_samples(path)) == list(range(len(bench.visited)))
+
+
+def test_a_run_ended_at_any_visit_goes_on_where_it_was(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    read_samples: ReadSamples,
+) -> None:
+    undisturbed = profile(device, "onnxruntime", space, few, tmp_path / "undisturbed")
+    order = list(bench.visited)
+    bench.visited.clear()
+    n_deaths = 0
+    for bench.dies_after in [*range(0, len(order), 9), len(order) - 1]:
+        with pytest.raises(AgentError, match="as it was told to"):
+            profile(device, "onnxruntime", space, few, tmp_path)
+        n_deaths += 1
+        assert bench.visited == order[: bench.dies_after]  # no visit twice, none left out
+        lines = journal_of(path).read_text().splitlines()
+        assert [json.loads(line)["k"] for line in lines[1:]] == list(range(bench.dies_after))
+        assert not path.exists()
+    bench.dies_after = float("inf")
+    table = profile(device, "onnxruntime", space, few, tmp_path)
+    assert n_deaths > 10
+    assert bench.visited == order
+    assert [key for _, (key, _, _) in sorted(read_samples(path).items())] == order
+    times = [at_s for _, (_, at_s, _) in sorted(read_samples(path).items())]
+    assert times == sorted(times)
+    assert table.rows == undisturbed.rows
+    assert table.passport.calibration == undisturbed.passport.calibration
+    assert not journal_of(path).exists()
+
+
+@pytest.mark.parametrize("n_bytes", [1, 7, 40])
+def test_a_torn_last_line_is_measured_again(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    n_bytes: int,
+    read_samples: ReadSamples,
+) -> None:
+    bench.dies_after = 30
+    with pytest.raises(AgentError):
+        profile(device, "onnxruntime", space, few, tmp_path)
+    journal = journal_of(path)
+    journal.write_bytes(journal.read_bytes()[:-n_bytes])
+    bench.dies_after = float("inf")
+    profile(device, "onnxruntime", space, few, tmp_path)
+    assert bench.visited[30] == bench.visited[29]  # the torn one, again
+    samples = read_samples(path)
+    assert sorted(samples) == list(range(len(bench.visited) - 1))
+
+
+def test_a_journal_torn_in_its_head_is_begun_anew(
+    bench: Any, device: Device, space: SearchSpace, few: ProfileSettings, path: Path, tmp_path: Path
+) -> None:
+    journal_of(path).parent.mkdir(parents=True)
+    journal_of(path).write_text('{"identity": {"space": "wi')
+    profile(device, "onnxruntime", space, few, tmp_path)
+    assert CostTable.load(path).missing(space) == []
+
+
+@pytest.mark.parametrize("step", ["tabulate", "write_samples"])
+def test_a_run_ended_after_the_last_visit_measures_nothing_again(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    step: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(profile_module, step, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            profile(device, "onnxruntime", space, few, tmp_path)
+    n_visits, n_opened = len(bench.visited), bench.n_opened
+    assert journal_of(path).exists()
+    profile(device, "onnxruntime", space, few, tmp_path)
+    assert (len(bench.visited), bench.n_opened) == (n_visits, n_opened)
+    assert not journal_of(path).exists()
+    assert CostTable.load(path).passport.duration_s >= 0
+
+
+def test_pools_stay_as_they_were_when_memory_changes(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_samples: ReadSamples,
+) -> None:
+    bench.dies_after = 40
+    with pytest.raises(AgentError):
+        profile(device, "onnxruntime", space, few, tmp_path)
+    monkeypatch.setattr(profile_module, "_MEMORY_SHARE", 1e-12)
+    bench.dies_after = float("inf")
+    profile(device, "onnxruntime", space, few, tmp_path)
+    assert bench.n_opened == 2
+    assert sorted(read_samples(path)) == list(range(len(bench.visited)))
+
+
+# -- refusals ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begun(
+    bench: Any, device: Device, space: SearchSpace, few: ProfileSettings, path: Path, tmp_path: Path
+) -> Path:
+    """A journal that was cut off after 30 visits."""
+    bench.dies_after = 30
+    with pytest.raises(AgentError):
+        profile(device, "onnxruntime", space, few, tmp_path)
+    bench.dies_after = float("inf")
+    return journal_of(path)
+
+
+def test_other_settings_are_refused(
+    begun: Path, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    before = begun.read_bytes()
+    with pytest.raises(StorageError, match=r"begun with another settings; finish it .*--force"):
+        profile(device, "onnxruntime", space, replace(few, seed=1), tmp_path)
+    assert begun.read_bytes() == before
+
+
+def test_another_space_of_the_same_name_is_refused(
+    begun: Path, device: Device, few: ProfileSettings, tmp_path: Path
+) -> None:
+    impostor = width_space(6)
+    impostor.name = "width-8"
+    with pytest.raises(StorageError, match="begun with another space fingerprint;"):
+        profile(device, "onnxruntime", impostor, few, tmp_path)
+
+
+def test_another_device_is_refused(
+    begun: Path, space: SearchSpace, few: ProfileSettings, device: Device, tmp_path: Path
+) -> None:
+    other = load_device("local")
+    other.fingerprint = replace(device.fingerprint, l3_kib=77)
+    moved = path_of(tmp_path, other, space)
+    moved.parent.mkdir(parents=True)
+    begun.rename(journal_of(moved))
+    with pytest.raises(StorageError, match="begun with another device;"):
+        profile(other, "onnxruntime", space, few, tmp_path)
+
+
+def test_other_settings_of_the_engine_are_refused(
+    begun: Path, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    description = tmp_path / "mine.yaml"
+    description.write_text(
+        "schema_version: 1\nid: mine\ndescription: the same machine\nconnector: {kind: local}\n"
+        "runtimes: {onnxruntime: {threads: 2}}\n"
+    )
+    with pytest.raises(StorageError, match="begun with another runtime options;"):
+        profile(load_device(description), "onnxruntime", space, few, tmp_path)
+
+
+def test_another_version_of_the_engine_is_refused(
+    begun: Path,
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    tmp_path: Path,
+) -> None:
+    bench.version = "2.0"
+    with pytest.raises(StorageError, match=r"begun with engine 1.0, now it is 2.0; start anew"):
+        profile(device, "onnxruntime", space, few, tmp_path)
+    assert len(bench.visited) == 30
+
+
+def test_a_file_that_is_no_journal_is_refused(
+    begun: Path, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    lines = begun.read_text().splitlines()
+    begun.write_text("\n".join(lines[1:]) + "\n")  # its head is lost
+    with pytest.raises(StorageError, match="begun with another space, "):
+        profile(device, "onnxruntime", space, few, tmp_path)
+    begun.write_text("\n".join([lines[0], "garbage", lines[2]]) + "\n")
+    with pytest.raises(StorageError, match="cannot read the journal"):
+        profile(device, "onnxruntime", space, few, tmp_path)
+
+
+def test_hardware_other_than_described_is_refused(
+    bench: Any, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    description = tmp_path / "mine.yaml"
+    description.write_text(
+        "schema_version: 1\nid: mine\ndescription: another machine\nconnector: {kind: local}\n"
+        "match_key: '0123456789abcdef'\n"
+    )
+    with pytest.raises(DeviceError, match="it is other hardware"):
+        profile(load_device(description), "onnxruntime", space, few, tmp_path)
+    assert bench.n_opened == 0
+
+
+def test_a_full_disk_loses_nothing_that_was_measured(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    tmp_path: Path,
+    read_samples: ReadSamples,
+) -> None:
+    with small_disk(tmp_path / "disk", kib=256) as disk:
+        path = path_of(disk.path, device, space)
+
+        def fill(what: str, done: int, total: int) -> None:
+            if what.startswith("profiling") and done == 40:
+                disk.fill()
+
+        with pytest.raises(StorageError, match="No space left"):
+            profile(device, "onnxruntime", space, few, disk.path, progress=fill)
+        kept = len(bench.visited)
+        assert kept >= 41
+        disk.free()
+        profile(device, "onnxruntime", space, few, disk.path)
+        samples = read_samples(path)
+        assert sorted(samples) == list(range(len(samples)))
+        assert CostTable.load(path).missing(space) == []
+        # A visit is measured again only where its record did not reach the disk.
+        assert len(bench.visited) - len(samples) <= max(1, kept - 40)
+
+
+def test_a_finished_table_is_found_for_its_device(
+    bench: Any,
+    device: Device,
+    few: ProfileSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EDGENAS_HOME", str(tmp_path))
+    space = get("mbv3_tiny", resolutions=[20], kernels=[3], n_classes=3)
+    profile(device, "litert", space, few, tmp_path / "latency_tables")
+    fingerprint = device.fingerprint
+    table = find_table(
+        space,
+        slug=fingerprint.slug,
+        match_key=fingerprint.match_key,
+        runtime="litert",
+        precision="float32",
+    )
+    assert table.passport.runtime.delegate == "xnnpack"
+    assert np.isfinite([row.latency_ms for row in table.rows.values()]).all()
