@@ -171,6 +171,14 @@ def test_version_and_extras_agree_with_the_code() -> None:
 # -- style that no linter holds ------------------------------------------------------------
 
 
+def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring: contracts may be as long as they need."""
+    first = function.body[0]
+    documented = ast.get_docstring(function) is not None
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if documented else 0
+    return (function.end_lineno or 0) - function.lineno + 1 - docstring
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_modules_and_functions_stay_short(path: Path) -> None:
     text = path.read_text()
@@ -178,8 +186,7 @@ def test_modules_and_functions_stay_short(path: Path) -> None:
     long = [
         node.name
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (node.end_lineno or 0) - node.lineno >= 60
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and code_lines(node) >= 60
     ]
     assert not long
 

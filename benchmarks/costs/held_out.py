@@ -1,10 +1,10 @@
 """Predicted against measured latency of networks that no table has seen.
 
-Samples networks anew (another seed than any table's), times them twice, on a table made earlier,
+Samples networks anew (another seed than any table's), times them twice, in groups of ten a process,
 and writes one JSON file: errors of the table, of the naive sum of isolated operators, and of the
 second timing against the first (the noise ceiling), and what the 90 % intervals cover.
 
-    python benchmarks/costs/held_out.py --space ofa_mbv3_w1.0 --resolution 160 --runtime onnxruntime
+    python -m benchmarks.costs.held_out --space ofa_mbv3_w1.0 --resolution 160 --runtime onnxruntime
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.store import find_table
-from edgenas.hardware.device import load_device
+from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.measure import measure_networks
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.spaces.base import SearchSpace
@@ -43,6 +43,27 @@ def networks(space: SearchSpace, n: int, resolution: int | None) -> Genes:
     return sampled[np.sort(first)][:n]
 
 
+def in_sessions(  # noqa: PLR0913
+    device: Device,
+    runtime: str,
+    space: SearchSpace,
+    population: Genes,
+    *,
+    n_visits: int,
+    group: int,
+    spread_s: float,
+    seed: int,
+) -> np.ndarray:
+    """Time the networks in random groups, each in a process of its own, as users' files are."""
+    measured = np.empty(len(population))
+    order = np.random.default_rng(seed).permutation(len(population))
+    for rows in np.split(order, range(group, len(order), group)):
+        plan = MeasurementPlan(n_visits=n_visits, n_runs=3, spread_s=spread_s, seed=seed)
+        found = measure_networks(device, runtime, space, population[rows], plan)
+        measured[rows] = [m.latency_ms for m in found]
+    return measured
+
+
 def main() -> None:
     """Measure, compare, write."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -50,6 +71,8 @@ def main() -> None:
     parser.add_argument("--resolution", type=int)
     parser.add_argument("--runtime", required=True)
     parser.add_argument("--networks", type=int, default=100)
+    parser.add_argument("--group", type=int, default=10, help="networks a measuring process")
+    parser.add_argument("--spread-s", type=float, default=6.0, help="least length of a process")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args()
     space, device = spaces.get(options.space), load_device("local")
@@ -62,37 +85,47 @@ def main() -> None:
     )
     population = networks(space, options.networks, options.resolution)
     settings = ProfileSettings.for_space(space)
-    plan = MeasurementPlan(n_visits=settings.n_network_visits, n_runs=3, seed=1)
-    again = MeasurementPlan(n_visits=settings.n_network_visits, n_runs=3, seed=2)
+    n_visits = max(settings.n_network_visits, 30)
     with device.claim():
-        first = measure_networks(device, options.runtime, space, population, plan)
-        second = measure_networks(device, options.runtime, space, population, again)
-    measured = np.array([m.latency_ms for m in first])
+        measured, again = (
+            in_sessions(
+                device,
+                options.runtime,
+                space,
+                population,
+                n_visits=n_visits,
+                group=options.group,
+                spread_s=options.spread_s,
+                seed=seed,
+            )
+            for seed in (1, 2)
+        )
     model = LatencyModel(space, table)
     value, low, high = model.predict(population)
     naive = Fold.compile(space, lambda op: table[op].isolated_ms)(population)
     result: dict[str, Any] = {
         "environment": environment(),
-        "command": f"python benchmarks/costs/held_out.py --space {options.space} "
+        "command": f"python -m benchmarks.costs.held_out --space {options.space} "
         + (f"--resolution {options.resolution} " if options.resolution else "")
-        + f"--runtime {options.runtime} --networks {options.networks}",
+        + f"--runtime {options.runtime} --networks {options.networks} "
+        f"--group {options.group} --spread-s {options.spread_s:g}",
         "table": {
             "created": table.passport.created,
             "checksum": table.passport.checksum,
             "runtime_version": table.passport.runtime.version,
             "threads": table.passport.runtime.threads,
         },
-        "n_visits": plan.n_visits,
+        "n_visits": n_visits,
+        "networks_a_session": options.group,
+        "session_s": options.spread_s,
         "table_error": error_report(measured, value).model_dump(),
         "naive_sum_error": error_report(measured, naive).model_dump(),
-        "noise_ceiling": error_report(
-            measured, np.array([m.latency_ms for m in second])
-        ).model_dump(),
+        "noise_ceiling": error_report(measured, again).model_dump(),
         "interval_90_coverage": float(((measured >= low) & (measured <= high)).mean()),
         "interval_90_mean_width": float(((high - low) / value).mean()),
         "broken_upper_90": float((measured > model.upper(population, 0.9)).mean()),
         "measured_ms": [round(float(v), 6) for v in measured],
-        "measured_again_ms": [round(m.latency_ms, 6) for m in second],
+        "measured_again_ms": [round(float(v), 6) for v in again],
         "predicted_ms": [round(float(v), 6) for v in value],
         "naive_ms": [round(float(v), 6) for v in naive],
     }

@@ -1,6 +1,6 @@
 """Kills a compile run at random moments and compares what comes of it with an undisturbed run.
 
-    python benchmarks/robustness/kill_compile.py --kills 20 --out benchmarks/robustness
+    python -m benchmarks.robustness.kill_compile --kills 20 --out benchmarks/robustness
 
 Writes kill_compile.json and prints it. The undisturbed run shares the tables that the disturbed
 one made: timings differ from run to run, and the search follows them.
@@ -30,7 +30,8 @@ schema_version: 1
 name: killed
 data: {source: digits}
 space: {preset: mbv3_tiny}
-profile: {n_networks: 40, n_operator_visits: 4, n_network_visits: 6, n_runs: 2}
+profile: {n_networks: 40, n_operator_visits: 4, n_network_visits: 6, n_runs: 2, n_sessions: 2,
+  n_session_networks: 10, least_session_s: 0}
 training: {epochs: 3}
 search: {n_evaluations: 60, population: 12}
 pick: knee
@@ -109,35 +110,39 @@ def finish(process: subprocess.Popen[bytes]) -> float:
 
 
 def disturb(  # noqa: PLR0913
-    job: Path, run: Path, home: Path, *, n_kills: int, whole_s: float, seed: int
-) -> list[dict[str, Any]]:
-    """Kill a run `n_kills` times, each at a random moment, then let it finish."""
+    job: Path, folder: Path, home: Path, *, n_kills: int, whole_s: float, seed: int
+) -> tuple[list[Path], list[dict[str, Any]]]:
+    """Kill runs `n_kills` times, each at a random moment, and let them finish.
+
+    A run that ends before its kill is followed by another one in a new folder.
+
+    Returns:
+        The folders of the runs, and what stood on the disk after every kill.
+    """
     rng = random.Random(seed)  # noqa: S311 - no secret
-    kills: list[dict[str, Any]] = []
-    before = records(run, home)
-    for _ in range(n_kills):
-        process = start(job, run, home)
-        wait_s = rng.uniform(0.5, 2.5 * whole_s / n_kills + 6)
+    runs, kills = [folder / "run0"], list[dict[str, Any]]()
+    before = records(runs[0], home)
+    while len(kills) < n_kills:
+        process = start(job, runs[-1], home)
+        wait_s = rng.uniform(0.5, 0.7 * whole_s)  # restarts progress in between
         try:
             process.wait(wait_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         _, errors = process.communicate()
-        after = records(run, home)
+        after = records(runs[-1], home)
         lost = {key: before[key] - after[key] for key in after if after[key] < before[key]}
-        kills.append(
-            {
-                "after_s": round(wait_s, 2),
-                "ended_before": process.returncode == 0,
-                "durable": after,
-                "lost": lost,
-            }
-        )
-        if process.returncode not in (0, -signal.SIGKILL):
+        if process.returncode == 0:
+            runs.append(folder / f"run{len(runs)}")
+            after = records(runs[-1], home)
+        elif process.returncode == -signal.SIGKILL:
+            run = runs[-1].name
+            kills.append({"run": run, "after_s": round(wait_s, 2), "durable": after, "lost": lost})
+        else:
             raise SystemExit(f"the run failed by itself:\n{errors.decode()}")
         before = after
-    finish(start(job, run, home))
-    return kills
+    finish(start(job, runs[-1], home))
+    return runs, kills
 
 
 def compare(run: Path, other: Path, home: Path) -> dict[str, Any]:
@@ -145,8 +150,8 @@ def compare(run: Path, other: Path, home: Path) -> dict[str, Any]:
     ours, theirs = (
         json.loads((folder / "search/evaluations.json").read_text()) for folder in (run, other)
     )
-    names = ("train/supernet.safetensors", "pick.json", "model.safetensors", "model.onnx")
-    names = (*names, "model.tflite")
+    names = ["train/supernet.safetensors", "pick.json", "model.safetensors"]
+    names += ["model.onnx", "model.tflite"]
     doubled = [genes for genes, n in Counter(trials(run)).items() if n > 1]
     visits = {
         path.name: [line for line, n in Counter(visited(path)).items() if n > 1]
@@ -177,19 +182,15 @@ def main() -> None:
         job.write_text(JOB)
         whole_s = finish(start(job, folder / "first", folder / "first-home"))
         home = folder / "home"
-        kills = disturb(
-            job,
-            folder / "run",
-            home,
-            n_kills=arguments.kills,
-            whole_s=whole_s,
-            seed=arguments.seed,
+        runs, kills = disturb(
+            job, folder, home, n_kills=arguments.kills, whole_s=whole_s, seed=arguments.seed
         )
         finish(start(job, folder / "undisturbed", home))
         result = {
             "undisturbed_s": round(whole_s, 1),
-            "n_kills": sum(not kill["ended_before"] for kill in kills),
-            **compare(folder / "run", folder / "undisturbed", home),
+            "n_kills": len(kills),
+            "n_records_lost": sum(sum(kill["lost"].values()) for kill in kills),
+            "runs": {run.name: compare(run, folder / "undisturbed", home) for run in runs},
             "kills": kills,
         }
     text = json.dumps(result, indent=2)

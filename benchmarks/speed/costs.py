@@ -1,6 +1,6 @@
 """How fast compiled costs are, and how long a table of 100 operators takes.
 
-python benchmarks/speed/costs.py
+python -m benchmarks.speed.costs
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
     """Run all and write the figures."""
     result = {
         "environment": environment(),
-        "command": "python benchmarks/speed/costs.py",
+        "command": "python -m benchmarks.speed.costs",
         "compiled_costs": {name: compiled(name) for name in ("ofa_mbv3_w1.0", "mbv3_tiny")},
         "table_of_100_operators": {name: table(name) for name in ("onnxruntime", "litert")},
     }

@@ -37,6 +37,12 @@ def profile(
     ] = None,
     operator_visits: Annotated[int | None, typer.Option(help="Visits to each operator.")] = None,
     network_visits: Annotated[int | None, typer.Option(help="Visits to each network.")] = None,
+    sessions: Annotated[
+        int | None, typer.Option(help="Further processes that time networks again.")
+    ] = None,
+    session_networks: Annotated[
+        int | None, typer.Option(help="Networks timed again in each.")
+    ] = None,
     runs: Annotated[int | None, typer.Option(help="Timed runs a visit.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of networks and order.")] = None,
     out: Annotated[
@@ -53,6 +59,8 @@ def profile(
         "n_networks": networks,
         "n_operator_visits": operator_visits,
         "n_network_visits": network_visits,
+        "n_sessions": sessions,
+        "n_session_networks": session_networks,
         "n_runs": runs,
         "seed": seed,
     }
@@ -92,7 +100,7 @@ def _show(table: CostTable) -> None:
         for name, report in (
             ("prediction of unseen networks", calibration.held_out),
             ("sum of isolated operators", calibration.naive_sum),
-            ("the same networks measured twice", calibration.noise_ceiling),
+            ("the same networks in another session", calibration.noise_ceiling),
         )
     ]
     show(f"{passport.space.name} on {passport.device.slug}", style="bold")

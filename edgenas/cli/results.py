@@ -13,7 +13,13 @@ from edgenas.cli.screen import show, show_table
 if TYPE_CHECKING:
     from edgenas.study.api import CompileResult
 
-_UNITS = {"latency_ms": "latency (ms)", "n_macs": "MACs", "n_params": "parameters"}
+_HEADS = {
+    "latency_ms": "latency\nms",
+    "n_macs": "MACs\nmillion",
+    "n_params": "params\nmillion",
+    "peak_activation_kib": "peak\nKiB",
+    "weights_kib": "weights\nKiB",
+}
 _MOST_ROWS = 40
 
 
@@ -24,7 +30,13 @@ def show_front(result: CompileResult) -> None:
     names = [*objectives, *(n for n in ("accuracy", "latency_ms") if n not in objectives)]
     others = [name for name in ("n_macs", "n_params", "peak_activation_kib") if name not in names]
     measured = _measured(result)
-    columns = ["", "id", *(_UNITS.get(name, name) for name in names), "at most (90 %)", "measured"]
+    columns = [
+        "",
+        "id",
+        *(_HEADS.get(name, name) for name in names),
+        "90 %\nat most",
+        "measured\nms",
+    ]
     rows = []
     for member in result.front[:_MOST_ROWS]:
         chosen = member["id"] == picked
@@ -40,7 +52,7 @@ def show_front(result: CompileResult) -> None:
     left = len(result.front) - _MOST_ROWS
     show_table(
         f"Front of {result.job.name}: {len(result.front)} architectures",
-        [*columns, *(_UNITS.get(name, name) for name in others)],
+        [*columns, *(_HEADS.get(name, name) for name in others)],
         rows,
         left=2,
     )
@@ -66,30 +78,29 @@ def show_proof(result: CompileResult) -> None:
     if proof is None:
         return
     budgets = ", ".join(proof["budgets"]) or "none"
-    title = f"Proof: {proof['architecture']['id']} on {proof['device']}; budget: {budgets}"
+    title = f"Proof of {proof['architecture']['id']}; budget: {budgets}"
     rows = [
         [
             entry["file"],
             entry["runtime"] or "-",
             _interval(entry["predicted"]),
-            _timing(entry["measured"]),
+            _timing(entry["measured"], "latency_ms"),
+            _timing(entry["measured"], "p95_ms"),
             _verdict(entry, proof["runtime"]),
             _checks(entry),
         ]
         for entry in proof["files"]
     ]
-    columns = [
-        "file",
-        "runtime",
-        f"predicted, {proof['interval_coverage']:.0%} interval (ms)",
-        "measured, p95 (ms)",
-        "budget",
-        "checks",
-    ]
+    interval = f"predicted\n{proof['interval_coverage']:.0%} interval, ms"
+    columns = ["file", "runtime", interval, "measured\nms", "p95\nms", "budget", "checks\npassed"]
     show_table(title, columns, rows, left=2)
+    others = [e["runtime"] for e in proof["files"] if e["runtime"] not in (None, proof["runtime"])]
+    if others and any(entry["budget_kept"] is not None for entry in proof["files"]):
+        show(f"the budget is asked of {proof['runtime']}; of {', '.join(others)} it is only told")
     for limit in proof["limits"]:
         word = "kept" if limit["kept"] else "BROKEN"
         show(f"{limit['budget']}: {_value(limit['budget'].split()[0], limit['value'])}, {word}")
+    show(f"measured on {proof['device']}")
     for entry in proof["files"]:
         if entry["measured"] is None:
             reason = entry["not_run"].get("measured_latency", "not measured")
@@ -131,7 +142,7 @@ def _value(name: str, value: float | None) -> str:
     if name.endswith("_ms"):
         return f"{value:.3f}"
     if name.startswith("n_"):
-        return f"{value / 1e6:.3f} M"
+        return f"{value / 1e6:.3f}"
     return f"{value:.1f}"
 
 
@@ -141,8 +152,8 @@ def _interval(predicted: Mapping[str, Any] | None) -> str:
     return f"{predicted['latency_ms']:.3f} [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
 
 
-def _timing(measured: Mapping[str, Any] | None) -> str:
-    return "-" if measured is None else f"{measured['latency_ms']:.3f}, {measured['p95_ms']:.3f}"
+def _timing(measured: Mapping[str, Any] | None, key: str) -> str:
+    return "-" if measured is None else f"{measured[key]:.3f}"
 
 
 def _verdict(entry: Mapping[str, Any], runtime: str) -> Text:
@@ -153,11 +164,11 @@ def _verdict(entry: Mapping[str, Any], runtime: str) -> Text:
     asked = entry["runtime"] == runtime
     if entry["budget_kept"]:
         return Text("kept" if asked else "kept too", style="green")
-    return Text("BROKEN", style="bold red") if asked else Text("above (not asked)", style="yellow")
+    return Text("BROKEN", style="bold red") if asked else Text("above, not asked", style="yellow")
 
 
 def _checks(entry: Mapping[str, Any]) -> Text:
     made = [check for check in entry["checks"] if check["passed"] is not None]
     passed = sum(check["passed"] for check in made)
     style = "green" if passed == len(made) else "bold red"
-    return Text(f"{passed} of {len(made)} passed", style=style)
+    return Text(f"{passed} of {len(made)}", style=style)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgenas.study.chain import StepEvent
 
 _PLAIN_WIDTH = 120
+_WIDE = 90
 _PLAIN_EVERY_S = 10.0
 _NAME_WIDTH = 9
 
@@ -69,20 +70,25 @@ def show_table(
     *,
     left: int = 1,
 ) -> None:
-    """Print a table to standard output; the first `left` columns are aligned to the left."""
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    table.box = None
-    table.pad_edge = False
+    """Print a table to standard output; the first `left` columns are aligned to the left.
+
+    If those are all columns they are prose, which may be broken into lines.
+    """
+    console = out()
+    gap = 2 if console.width >= _WIDE else 1
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    table.box, table.pad_edge, table.padding = None, False, (0, gap, 0, 0)
+    prose = left == len(columns)
     for i, column in enumerate(columns):
         table.add_column(
-            Text(column),
+            Text(column, style="bold"),
             justify="left" if i < left else "right",
+            vertical="top",
             overflow="fold",
-            no_wrap=i >= left,
+            no_wrap=not prose,
         )
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    console = out()
     console.print()
     console.print(table)
 

@@ -1,17 +1,19 @@
-"""Prediction intervals that hold without assumptions on the model: conformal prediction.
+"""Prediction intervals that hold without assumptions on the cost model: conformal prediction.
 
 Scores are relative errors of networks that the prediction did not see; their empirical quantiles,
 at the ranks that make finite samples honest, bound the next network's error. Lei et al. 2018,
 doi:10.1080/01621459.2017.1307116; out-of-fold scores as in Vovk 2015,
-doi:10.1007/s10472-013-9368-4 (cross-conformal).
+doi:10.1007/s10472-013-9368-4 (cross-conformal). What a whole session shares is the one part
+that few observations and a distribution have to tell (`with_sessions`).
 """
 
 from __future__ import annotations
 
-from math import ceil, floor
+from math import ceil, floor, sqrt
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t as student_t
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,6 +42,34 @@ def lower_quantile(scores: Floats, confidence: float) -> float:
     if rank < 1:
         return float(ordered[0] - (np.median(ordered) - ordered[0]))
     return float(ordered[rank - 1])
+
+
+def with_sessions(scores: Floats, ratios: Floats, *, n_points: int = 200) -> Floats:
+    """Widen scores seen in few sessions to those of a session that was not seen.
+
+    All networks of a session move together, so n sessions are n observations of that move,
+    however many networks they hold. A new session's move is drawn from the predictive Student t
+    distribution of the sessions' levels (normal levels, unknown mean and variance: Gelman et al.
+    2013, Bayesian Data Analysis, section 3.2), and joined with every score inside its session.
+
+    Args:
+        scores: relative errors by session, shape (n_sessions, n_networks).
+        ratios: levels of all sessions, the main one's included, shape (n,), n >= 2.
+        n_points: how many scores to return.
+
+    Returns:
+        Sorted scores, shape (n_points,): quantiles of the joint distribution.
+    """
+    n = len(ratios)
+    inside = ((1 + scores) / (1 + np.median(scores, axis=1, keepdims=True))).ravel()
+    spread = float(np.std(np.log(ratios), ddof=1)) * sqrt(1 + 1 / n)
+    steps = (np.arange(101) + 0.5) / 101
+    center = float(np.median(scores))
+    moves = (1 + center) * np.exp(spread * student_t.ppf(steps, df=n - 1))
+    joint = np.sort(np.outer(moves, inside).ravel()) - 1
+    places = (np.arange(n_points) + 0.5) / n_points
+    widened: Floats = np.quantile(joint, places)
+    return widened
 
 
 def interval(scores: Floats, coverage: float) -> tuple[float, float]:

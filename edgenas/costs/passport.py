@@ -46,6 +46,10 @@ class PlanRecord(StrictModel):
     seed: int
     n_operator_visits: int
     n_network_visits: int
+    n_sessions: int
+    """Further processes in which `n_session_networks` of the networks were timed again."""
+    n_session_networks: int
+    least_session_s: int
     n_runs: int
     n_warmup: int
     anchor_every: int
@@ -64,7 +68,10 @@ class DriftRecord(StrictModel):
 
 
 class ErrorReport(StrictModel):
-    """Prediction against measurement of whole networks that the fit did not see."""
+    """Prediction against measurement of whole networks that the fit did not see.
+
+    `n_networks` counts timings: a network timed in several sessions counts in each.
+    """
 
     n_networks: int
     mape: float
@@ -86,13 +93,17 @@ class CalibrationRecord(StrictModel):
     boundary_out_ms_per_kib: float
     hyperparameters: dict[str, float]
     n_floored: int
+    session_ratios: list[float] = Field(min_length=2)
+    """How much slower all networks were in each further session than in the main one."""
     scores: list[float] = Field(min_length=2)
-    """Sorted (measured - predicted) / predicted of networks left out of their fit."""
+    """Sorted (measured - predicted) / predicted of networks left out of their fit, in a session
+    that was not seen: see `edgenas.costs.conformal.with_sessions`."""
     held_out: ErrorReport
+    """Of those same networks and timings."""
     naive_sum: ErrorReport
-    """The sum of isolated operator times, for comparison."""
+    """The sum of isolated operator times against those timings, for comparison."""
     noise_ceiling: ErrorReport
-    """The same networks timed twice: one half of the visits against the other."""
+    """The networks' first timing, in the main session, against those in further ones."""
 
 
 class Passport(StrictModel):

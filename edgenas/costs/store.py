@@ -39,8 +39,11 @@ def find_table(  # noqa: PLR0913
     precision: str,
     runtime_version: str | None = None,
     threads: int | None = None,
+    shipped: bool = True,
 ) -> CostTable:
     """Return the table of `space` for a device, the user's own before a shipped one.
+
+    Without `shipped` only the user's own tables count.
 
     A user's table that no longer fits (the engine was updated) does not hide a shipped one that
     does.
@@ -51,7 +54,7 @@ def find_table(  # noqa: PLR0913
             one's error.
     """
     first: CostError | SchemaError | None = None
-    for folder in search_path("latency_tables"):
+    for folder in search_path("latency_tables") if shipped else (user_tables(),):
         path = table_path(folder, slug=slug, runtime=runtime, precision=precision, space=space.name)
         if not path.is_file():
             continue

@@ -59,7 +59,7 @@ def profile(  # noqa: PLR0913
             root, slug=fingerprint.slug, runtime=runtime, precision=precision, space=space.name
         )
         journal = Journal(path.with_name(f"{space.name}.journal.jsonl"))
-        recorder = _Recorder(journal, _identity(device, runtime, space, settings, precision))
+        recorder = _Recorder(journal, _identity(device, runtime, workload, settings, precision))
         try:
             _measure(device, runtime, workload, settings, recorder, progress)
         finally:
@@ -155,12 +155,14 @@ class _Recorder:
 
 
 def _identity(
-    device: Device, runtime: str, space: SearchSpace, settings: ProfileSettings, precision: str
+    device: Device, runtime: str, workload: Workload, settings: ProfileSettings, precision: str
 ) -> dict[str, Any]:
+    space = workload.space
     options = json.dumps(engine_settings(device, runtime), sort_keys=True)
     return {
         "space": space.name,
         "space fingerprint": space.fingerprint,
+        "networks": hashlib.sha256(workload.networks.tobytes()).hexdigest()[:12],
         "device": device.fingerprint.match_key,
         "runtime": runtime,
         "runtime options": hashlib.sha256(options.encode()).hexdigest()[:12],
@@ -170,13 +172,21 @@ def _identity(
 
 
 def _plan(workload: Workload, settings: ProfileSettings, pools: list[list[str]]) -> list[list[str]]:
-    """Return one order of visits for every pool; the operators' visits are shared out."""
+    """Return one order of visits for every process that measures.
+
+    The operators' visits are shared out among the pools; the further sessions come after them.
+    """
     plan = []
     for number, pool in enumerate(pools):
         share = -(-settings.n_operator_visits // len(pools))
         visits = dict.fromkeys(workload.op_keys, share)
         visits |= dict.fromkeys(pool, settings.n_network_visits)
         seed = settings.seed + number
+        plan.append(schedule(visits, anchor=ANCHOR, anchor_every=settings.anchor_every, seed=seed))
+    for session in range(1, settings.n_sessions + 1):
+        keys = workload.session_keys(settings, session)
+        visits = dict.fromkeys(keys, settings.n_network_visits)
+        seed = settings.seed + len(pools) + session
         plan.append(schedule(visits, anchor=ANCHOR, anchor_every=settings.anchor_every, seed=seed))
     return plan
 
@@ -186,14 +196,15 @@ def _load(
 ) -> None:
     """Write, load and delete one model after the other: the disk holds one at a time."""
     model_format = RUNTIMES.get(runtime).format
+    named = {key.partition("@")[0]: key for key in keys}
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         done = 0
         for key, graph in workload.graphs():
-            if key in keys:
+            if key in named:
                 # A name of its own: an engine may have the file before mapped into its memory.
                 path = Path(folder) / f"{done}.{model_format}"
                 path.write_bytes(model_bytes(graph, model_format))
-                bench.load(key, path)
+                bench.load(named[key], path)
                 path.unlink()
                 done += 1
                 progress(f"loading into {runtime}", done, len(keys))
@@ -203,7 +214,7 @@ def _visit(
     bench: Bench, left: list[tuple[int, str]], settings: ProfileSettings
 ) -> Iterator[list[dict[str, Any]]]:
     """Visit in order, in chunks of about `_CHUNK_S`; yield the records of every chunk."""
-    size, start = 4, 0
+    size, start, opened = 4, 0, time.monotonic()
     while start < len(left):
         chunk = left[start : start + size]
         began = time.monotonic()
@@ -219,4 +230,7 @@ def _visit(
         ]
         start += len(chunk)
         spent = max(time.monotonic() - began, 1e-6)
+        ahead = settings.least_session_s * start / len(left) - (time.monotonic() - opened)
+        if ahead > 0 and start < len(left):
+            time.sleep(ahead)
         size = max(1, min(64, int(size * _CHUNK_S / spent) or 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from edgenas.core.measurement import Measurement
 from edgenas.core.version import __version__
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import Calibration, calibrate
+from edgenas.costs.conformal import with_sessions
 from edgenas.costs.passport import (
     CalibrationRecord,
     DeviceIdentity,
@@ -71,7 +72,9 @@ def tabulate(
     measured = measurements(record)
     isolated = np.array([measured[key].latency_ms for key in workload.op_keys])
     networks = [measured[key] for key in workload.network_keys]
-    network_ms = np.array([network.latency_ms for network in networks])
+    sessions = _sessions(workload, measured, settings)
+    level = sessions.level
+    network_ms = level * np.array([network.latency_ms for network in networks])
     counts = workload.counts()
     fitted = calibrate(workload.ops, isolated, counts, network_ms)
     rows = [
@@ -107,13 +110,16 @@ def tabulate(
             seed=settings.seed,
             n_operator_visits=settings.n_operator_visits,
             n_network_visits=settings.n_network_visits,
+            n_sessions=settings.n_sessions,
+            n_session_networks=len(sessions.rows),
+            least_session_s=settings.least_session_s,
             n_runs=settings.n_runs,
             n_warmup=settings.n_warmup,
             anchor_every=settings.anchor_every,
         ),
         duration_s=record.duration_s,
         drift=_drift(measured[ANCHOR]),
-        calibration=_calibration_record(fitted, networks, network_ms, counts @ isolated),
+        calibration=_calibration_record(fitted, sessions, network_ms, counts @ isolated),
         checksum="",
     )
     return CostTable(rows, passport)
@@ -130,16 +136,53 @@ def _drift(anchor: Measurement) -> DriftRecord:
     )
 
 
-def _calibration_record(
-    fitted: Calibration, networks: list[Measurement], network_ms: Floats, naive_ms: Floats
-) -> CalibrationRecord:
-    halves = [
-        np.array([np.median(n.samples_ms[start::2], axis=1).min() for n in networks])
-        for start in (0, 1)
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """Networks timed again in processes of their own.
+
+    `rows`: which networks; `first_ms`: their times in the main session, shape (n,); `again_ms`:
+    in the further ones, shape (n_sessions, n).
+    """
+
+    rows: list[int]
+    first_ms: Floats
+    again_ms: Floats
+
+    @property
+    def ratios(self) -> Floats:
+        """How much slower each further session was than the main one, shape (n_sessions,)."""
+        ratios: Floats = np.median(self.again_ms / self.first_ms, axis=1)
+        return ratios
+
+    @property
+    def level(self) -> float:
+        """What turns a time of the main session into one of a typical session."""
+        return float(np.median([1.0, *self.ratios]))
+
+
+def _sessions(
+    workload: Workload, measured: dict[str, Measurement], settings: ProfileSettings
+) -> _Sessions:
+    rows, keys = workload.session_rows(settings), workload.network_keys
+    again = [
+        [measured[key].latency_ms for key in workload.session_keys(settings, session)]
+        for session in range(1, settings.n_sessions + 1)
     ]
+    first = [measured[keys[i]].latency_ms for i in rows]
+    return _Sessions(rows, np.array(first), np.array(again))
+
+
+def _calibration_record(
+    fitted: Calibration, sessions: _Sessions, network_ms: Floats, naive_ms: Floats
+) -> CalibrationRecord:
+    """Describe the fit; errors and scores are of networks and sessions that it did not see."""
     parts = fitted.hyperparameters
+    n_sessions = len(sessions.again_ms)
+    again = sessions.again_ms.ravel()
+    left_out = np.tile(fitted.left_out_ms[sessions.rows], n_sessions)
+    errors = ((again - left_out) / left_out).reshape(sessions.again_ms.shape)
     return CalibrationRecord(
-        n_networks=len(networks),
+        n_networks=len(network_ms),
         latency_range_ms=(float(network_ms.min()), float(network_ms.max())),
         overhead_ms=fitted.overhead_ms,
         boundary_ms=fitted.boundary[0],
@@ -152,10 +195,11 @@ def _calibration_record(
             "noise": parts.noise,
         },
         n_floored=fitted.n_floored,
-        scores=[round(float(score), 6) for score in fitted.scores],
-        held_out=error_report(network_ms, fitted.left_out_ms),
-        naive_sum=error_report(network_ms, naive_ms),
-        noise_ceiling=error_report(halves[0], halves[1]),
+        session_ratios=[round(float(ratio), 6) for ratio in sessions.ratios],
+        scores=with_sessions(errors, np.array([1.0, *sessions.ratios])).round(6).tolist(),
+        held_out=error_report(again, left_out),
+        naive_sum=error_report(again, np.tile(naive_ms[sessions.rows], n_sessions)),
+        noise_ceiling=error_report(again, np.tile(sessions.first_ms, n_sessions)),
     )
 
 

@@ -28,11 +28,20 @@ _VISIT_MACS = 5e8  # spent on the visits to one network, at least
 
 @dataclass(frozen=True, slots=True)
 class ProfileSettings:
-    """How much is timed for a table; `for_space` has the settings of benchmarks/costs."""
+    """How much is timed for a table; `for_space` has the settings of benchmarks/costs.
+
+    After the main session, `n_sessions` more, each in a process of its own, time
+    `n_session_networks` of the networks again: what a process or a minute changes for all
+    networks alike is seen there. Visits are spaced so that no session is shorter than
+    `least_session_s`: a machine stays in a slow state for seconds.
+    """
 
     n_networks: int = 200
     n_operator_visits: int = 20
-    n_network_visits: int = 16
+    n_network_visits: int = 20
+    n_sessions: int = 6
+    n_session_networks: int = 20
+    least_session_s: int = 6
     n_runs: int = 3
     n_warmup: int = 1
     anchor_every: int = 25
@@ -40,7 +49,8 @@ class ProfileSettings:
 
     def __post_init__(self) -> None:
         least = {"n_networks": 20, "n_operator_visits": 2, "n_network_visits": 2, "n_runs": 1}
-        least |= {"n_warmup": 0, "anchor_every": 1}
+        least |= {"n_warmup": 0, "anchor_every": 1, "n_sessions": 2, "n_session_networks": 10}
+        least |= {"least_session_s": 0}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise UsageError(f"{name} is {getattr(self, name)}; at least {value} are needed")
@@ -53,7 +63,7 @@ class ProfileSettings:
         seconds for which a machine stays in one state.
         """
         mean_macs = float(macs(space)(space.sample(256, np.random.default_rng(0))).mean())
-        often = int(np.clip(_VISIT_MACS / mean_macs, 16, 100))
+        often = int(np.clip(_VISIT_MACS / mean_macs, 20, 100))
         chosen = {"n_network_visits": often, "n_operator_visits": max(20, often // 2), **given}
         return cls(**chosen)
 
@@ -80,13 +90,25 @@ class Workload:
         """Keys of the operators."""
         return [f"op:{op.key}" for op in self.ops]
 
+    def session_rows(self, settings: ProfileSettings) -> list[int]:
+        """Return which networks the further sessions time again, by number."""
+        n = min(settings.n_session_networks, len(self.networks))
+        rng = np.random.default_rng(settings.seed + 1)
+        return sorted(rng.choice(len(self.networks), n, replace=False).tolist())
+
+    def session_keys(self, settings: ProfileSettings, session: int) -> list[str]:
+        """Return the keys under which further session number `session` times its networks."""
+        keys = self.network_keys
+        return [f"{keys[i]}@{session}" for i in self.session_rows(settings)]
+
     @property
     def network_keys(self) -> list[str]:
         """Keys of the networks."""
         return [f"net:{arch.id}" for arch in self.space.architectures(self.networks)]
 
     def graph(self, key: str) -> Graph:
-        """Return what is run under `key`."""
+        """Return what is run under `key`, whatever the session."""
+        key = key.partition("@")[0]
         if key == ANCHOR:
             return self.space.network(self.networks[len(self.networks) // 2])
         if key.startswith("op:"):

@@ -74,22 +74,28 @@ class SpaceSection(StrictModel):
 
 
 class ProfileSection(StrictModel):
-    """How thoroughly to profile; what is not given is chosen by the space.
+    """How thoroughly to profile (see `edgenas.profiling.workload.ProfileSettings`).
 
-    See `edgenas.profiling.workload.ProfileSettings`.
+    What is not given follows from the size of the space's networks. `tables` says which tables may
+    be used instead: ``any``, or only the user's ``own`` and never one that came with edgenas.
     """
 
+    tables: Literal["any", "own"] = "any"
     n_networks: int | None = Field(default=None, ge=20)
     n_operator_visits: int | None = Field(default=None, ge=2)
     n_network_visits: int | None = Field(default=None, ge=2)
+    n_sessions: int | None = Field(default=None, ge=2)
+    n_session_networks: int | None = Field(default=None, ge=10)
+    least_session_s: int | None = Field(default=None, ge=0)
     n_runs: int | None = Field(default=None, ge=1)
     n_warmup: int | None = Field(default=None, ge=0)
     anchor_every: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0)
 
     def to_settings(self, space: SearchSpace) -> ProfileSettings:
-        """Return the settings for profiling `space`."""
-        return ProfileSettings.for_space(space, **self.model_dump(exclude_none=True))
+        """Return the settings that profiling `space` takes."""
+        given = self.model_dump(exclude_none=True, exclude={"tables"})
+        return ProfileSettings.for_space(space, **given)
 
 
 class TrainingSection(StrictModel):
@@ -120,6 +126,8 @@ class SearchSection(StrictModel):
 
     algorithm: str = "nsga2"
     n_evaluations: int = Field(default=200, ge=1)
+    n_validation_images: int | None = Field(default=None, ge=1)
+    """Accuracy is taken on this many of the validation images; by default on all."""
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)

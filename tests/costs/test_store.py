@@ -72,6 +72,16 @@ def test_the_users_own_comes_first(shipped: Path, space: SearchSpace, table: Cos
     assert list(all_tables()) == [where(user_tables()), where(shipped)]
 
 
+def test_only_the_users_own_can_be_asked_for(
+    shipped: Path, space: SearchSpace, table: CostTable
+) -> None:
+    table.save(where(shipped))
+    with pytest.raises(TableError, match=r"there is no latency table of width-8 .*make it with"):
+        find(space, shipped=False)
+    table.save(where(user_tables()))
+    assert find(space, shipped=False).source == str(where(user_tables()))
+
+
 def test_a_users_table_that_no_longer_fits_hides_nothing(
     shipped: Path, space: SearchSpace, make_table: MakeTable
 ) -> None:

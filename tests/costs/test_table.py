@@ -197,12 +197,14 @@ def test_a_passport_that_breaks_its_schema_is_refused(
         CostTable.load(path)
 
 
-def test_a_passport_without_scores_promises_nothing_and_is_refused(path: Path) -> None:
+@pytest.mark.parametrize("name", ["scores", "session_ratios"])
+@pytest.mark.parametrize("left", ["  {}: []\n", ""], ids=["empty", "missing"])
+def test_a_passport_that_promises_nothing_is_refused(path: Path, name: str, left: str) -> None:
     meta = passport_path(path)
-    text = re.sub(r"  scores:\n(  - .*\n)+", "  scores: []\n", meta.read_text())
-    assert "scores: []" in text
+    text, n_changed = re.subn(rf"  {name}:\n(  - .*\n)+", left.format(name), meta.read_text())
+    assert n_changed == 1
     meta.write_text(text)
-    with pytest.raises(SchemaError, match=r"calibration\.scores"):
+    with pytest.raises(SchemaError, match=rf"calibration\.{name}|'{name}' is missing"):
         CostTable.load(path)
 
 

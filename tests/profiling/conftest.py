@@ -24,14 +24,29 @@ Samples = dict[int, tuple[str, float, list[float]]]
 
 
 @dataclass
+class FakeProcess:
+    """What one measuring process was given and what it timed."""
+
+    models: dict[str, bytes] = field(default_factory=dict)
+    visited: list[str] = field(default_factory=list)
+
+
+@dataclass
 class FakeBench:
-    """Times that follow from the key alone; dies at the visits that it is told to."""
+    """Times that follow from the key alone; dies at the visits that it is told to.
+
+    `slowdown` says what a time is multiplied with, by the whole key and thus by the session.
+    """
 
     version: str = "1.0"
     dies_after: float = float("inf")
-    n_opened: int = 0
+    slowdown: Callable[[str], float] = lambda key: 1.0
+    processes: list[FakeProcess] = field(default_factory=list)
     visited: list[str] = field(default_factory=list)
-    loaded: set[str] = field(default_factory=set)
+
+    @property
+    def n_opened(self) -> int:
+        return len(self.processes)
 
     @property
     def info(self) -> Any:
@@ -39,40 +54,41 @@ class FakeBench:
 
     @contextmanager
     def open(self, device: Device, runtime: str, *, timeout_s: float) -> Iterator["FakeBench"]:
-        self.n_opened += 1
-        self.loaded = set()
+        self.processes.append(FakeProcess())
         with device.claim():
             yield self
 
     def load(self, key: str, path: Path) -> None:
-        assert path.is_file()
-        assert key not in self.loaded
-        self.loaded.add(key)
+        models = self.processes[-1].models
+        assert key not in models
+        models[key] = path.read_bytes()
 
     def visit(
         self, keys: Sequence[str], *, n_runs: int, n_warmup: int, timeout_s: float
     ) -> list[Visit]:
-        assert self.loaded.issuperset(keys)
+        process = self.processes[-1]
+        assert process.models.keys() >= set(keys)
         if len(self.visited) + len(keys) > self.dies_after:
             raise AgentError("the measuring process died: as it was told to")
         self.visited += keys
-        return [
-            Visit(key=key, at_s=0.0, samples_ms=tuple([known_ms(key)] * n_runs)) for key in keys
-        ]
+        process.visited += keys
+        return [Visit(key=key, at_s=0.0, samples_ms=tuple([self.ms(key)] * n_runs)) for key in keys]
 
-
-def known_ms(key: str) -> float:
-    """Returns made-up milliseconds: networks about a millisecond, operators a fifth of that."""
-    spread = 1 + zlib.crc32(key.encode()) % 1000 / 2000
-    return round(spread * (0.2 if key.startswith("op:") else 1.0), 6)
+    def ms(self, key: str) -> float:
+        """Returns made-up milliseconds: networks about one, operators a fifth of that."""
+        spread = 1 + zlib.crc32(key.partition("@")[0].encode()) % 1000 / 2000
+        return round(spread * (0.2 if key.startswith("op:") else 1.0) * self.slowdown(key), 6)
 
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
-    """Takes the place of every engine; a model file is a byte, a chunk is a visit."""
+    """Takes the place of every engine; a model file is the graph's text.
+
+    The first chunk of a process is four visits, all others are one.
+    """
     fake = FakeBench()
     monkeypatch.setattr(profile_module, "open_bench", fake.open)
-    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, model_format: b"m")
+    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, _: repr(graph).encode())
     monkeypatch.setattr(profile_module, "_CHUNK_S", 0.0)
     return fake
 
@@ -91,7 +107,14 @@ def device() -> Device:
 def few() -> ProfileSettings:
     """As little as there can be."""
     return ProfileSettings(
-        n_networks=20, n_operator_visits=2, n_network_visits=2, n_runs=2, anchor_every=10
+        n_networks=20,
+        n_operator_visits=2,
+        n_network_visits=2,
+        n_runs=2,
+        anchor_every=10,
+        n_sessions=2,
+        n_session_networks=10,
+        least_session_s=0,
     )
 
 
@@ -104,7 +127,7 @@ def read_samples() -> Callable[[Path], Samples]:
         found: Samples = {}
         with gzip.open(packed, "rt") as stream:
             for row in csv.DictReader(stream):
-                visit = (row["artefact"], float(row["at_s"]), [])
+                visit: tuple[str, float, list[float]] = (row["artefact"], float(row["at_s"]), [])
                 key, at_s, times = found.setdefault(int(row["visit"]), visit)
                 assert (key, at_s) == visit[:2]
                 assert int(row["run"]) == len(times)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,8 +59,7 @@ def journal_of(path: Path) -> Path:
 def order_of(space: SearchSpace, settings: ProfileSettings) -> list[str]:
     """Returns the keys in the order of their visits, if all engines fit in memory at once."""
     workload = Workload.of(space, settings)
-    (order,) = _plan(workload, settings, [workload.network_keys])
-    return order
+    return list(chain.from_iterable(_plan(workload, settings, [workload.network_keys])))
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -109,6 +109,7 @@ def agents_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         return []
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_loses_and_doubles_nothing(
     device: Device,
     space: SearchSpace,
@@ -117,7 +118,14 @@ def test_a_killed_run_goes_on_and_loses_and_doubles_nothing(
     read_samples: ReadSamples,
 ) -> None:
     settings = ProfileSettings(
-        n_networks=20, n_operator_visits=60, n_network_visits=60, n_runs=3, anchor_every=10
+        n_networks=20,
+        n_operator_visits=30,
+        n_network_visits=40,
+        n_runs=3,
+        anchor_every=10,
+        n_sessions=2,
+        n_session_networks=10,
+        least_session_s=0,
     )
     path = path_of(tmp_path, device, space, "onnxruntime")
     journal = journal_of(path)
@@ -125,7 +133,7 @@ def test_a_killed_run_goes_on_and_loses_and_doubles_nothing(
     arguments = ["onnxruntime", json.dumps(asdict(settings)), str(tmp_path)]
     command = [sys.executable, "-W", "error", "-c", PROFILE, *arguments]
     kept: dict[int, dict[str, Any]] = {}
-    moments = [0.0, 0.05, 0.6]  # before the first visit, early, late
+    moments = [0.0, 0.05, 0.5, 0.75]  # before the first visit, early, late, in a further session
     n_killed = 0
     for share in moments:
         with subprocess.Popen(command, cwd=repository) as child:
@@ -136,7 +144,7 @@ def test_a_killed_run_goes_on_and_loses_and_doubles_nothing(
                 share: float = share,
                 agents: list[psutil.Process] = agents,
             ) -> bool:
-                agents[:] = agents or agents_of(child)
+                agents[:] = agents_of(child) or agents
                 return bool(agents) and n_lines(journal) >= share * len(order)
 
             if wait_for(reached, child):
@@ -151,6 +159,7 @@ def test_a_killed_run_goes_on_and_loses_and_doubles_nothing(
         assert all(records[k] == record for k, record in kept.items())
         kept = {record["k"]: record for record in records}
         assert not path.exists()
+    assert "@" in "".join(order[: len(kept)])
     assert n_killed == len(moments)
     subprocess.run(command, cwd=repository, check=True, timeout=120)
     samples = read_samples(path)
@@ -180,17 +189,18 @@ def test_a_measuring_process_that_dies_is_an_error_and_the_run_goes_on(
     monkeypatch.setattr(profile_module, "open_bench", watched)
 
     def kill(what: str, done: int, total: int) -> None:
-        """Kills the first process while it loads, the second between two visits."""
+        """Kills the first process while it loads, the second and a further session's in visits."""
         moment = (len(benches), what.partition(" ")[0])
-        due = (moment == (1, "loading") and done == 5) or (moment == (2, "profiling") and done >= 4)
+        due = (moment == (1, "loading") and done == 5) or moment == (4, "profiling")
+        due |= moment == (2, "profiling") and done >= 4
         if due and benches[-1].alive:
             os.kill(benches[-1].info.pid, signal.SIGKILL)
 
-    for command in ("load", "visit"):
+    for command in ("load", "visit", "visit"):
         with pytest.raises(AgentError, match=f"died during '{command}' .*SIGKILL"):
             profile(device, "onnxruntime", space, few, tmp_path, progress=kill)
     profile(device, "onnxruntime", space, few, tmp_path, progress=kill)
-    assert len(benches) == 3
+    assert len(benches) == len({bench.info.pid for bench in benches}) == 6
     samples = read_samples(path_of(tmp_path, device, space, "onnxruntime"))
     assert [samples[k][0] for k in range(len(samples))] == order_of(space, few)
 

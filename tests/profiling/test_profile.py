@@ -4,19 +4,23 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgenas.core.architecture import Genes
 from edgenas.core.errors import AgentError, DeviceError, StorageError
 from edgenas.costs.store import find_table
 from edgenas.costs.table import CostTable
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling import profile as profile_module
-from edgenas.profiling.profile import profile
-from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload
+from edgenas.profiling import workload as workload_module
+from edgenas.profiling.profile import _plan, profile
+from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, calibration_networks
 from edgenas.spaces import get
 from edgenas.spaces.base import SearchSpace
 from edgenas.testing.disk import small_disk
@@ -65,7 +69,9 @@ def test_a_table_its_passport_and_its_samples_are_written(
     assert (found.device.slug, found.device.match_key) == (fingerprint.slug, fingerprint.match_key)
     assert (found.runtime.version, found.runtime.threads, found.runtime.affinity) == ("1.0", 1, [0])
     assert found.plan.n_network_visits == few.n_network_visits
-    assert found.calibration.n_networks == len(found.calibration.scores) == 20
+    assert found.calibration.n_networks == 20
+    assert found.calibration.held_out.n_networks == 20  # ten networks, in two sessions
+    assert len(found.calibration.session_ratios) == found.plan.n_sessions == 2
     read.check_serves(
         space,
         match_key=fingerprint.match_key,
@@ -93,7 +99,8 @@ def test_every_artefact_is_visited_as_often_as_planned(
     workload = Workload.of(space, few)
     counts = Counter(bench.visited)
     anchors = counts.pop(ANCHOR)
-    assert counts == dict.fromkeys([*workload.op_keys, *workload.network_keys], 2)
+    again = [key for session in (1, 2) for key in workload.session_keys(few, session)]
+    assert counts == dict.fromkeys([*workload.op_keys, *workload.network_keys, *again], 2)
     assert anchors >= sum(counts.values()) // few.anchor_every
 
 
@@ -112,10 +119,90 @@ def test_pools_share_the_operators_visits(
     profile(device, "onnxruntime", space, settings, tmp_path)
     workload = Workload.of(space, settings)
     counts = Counter(bench.visited)
-    assert bench.n_opened == 20
+    assert bench.n_opened == 20 + settings.n_sessions
     assert {counts[key] for key in workload.network_keys} == {2}
     assert {counts[key] for key in workload.op_keys} == {40}  # two in each pool, to be enough
+    again = workload.session_keys(settings, 2)
+    assert sorted(set(bench.processes[-1].visited)) == sorted([ANCHOR, *again])
+    assert {counts[key] for key in again} == {2}
     assert sorted(read_samples(path)) == list(range(len(bench.visited)))
+
+
+def test_every_further_session_is_a_process_of_its_own(
+    bench: Any, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    settings = replace(few, n_sessions=3)
+    profile(device, "onnxruntime", space, settings, tmp_path)
+    workload = Workload.of(space, settings)
+    main, *further = bench.processes
+    assert set(main.visited) == {ANCHOR, *workload.op_keys, *workload.network_keys}
+    assert len(further) == 3
+    for session, process in enumerate(further, 1):
+        keys = workload.session_keys(settings, session)
+        counts = Counter(process.visited)
+        assert counts.pop(ANCHOR) == 3  # at both ends, and after ten visits of twenty
+        assert process.visited[0] == process.visited[-1] == ANCHOR
+        assert counts == dict.fromkeys(keys, 2)
+        assert process.models.keys() == {ANCHOR, *keys}
+    orders = {tuple(key.partition("@")[0] for key in process.visited) for process in further}
+    assert len(orders) == 3
+
+
+def test_visits_are_spaced_over_the_least_time_of_every_session(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_samples: ReadSamples,
+) -> None:
+    now_s = [0.0]
+
+    def sleep(duration_s: float) -> None:
+        assert duration_s > 0
+        now_s[0] += duration_s
+
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
+    monkeypatch.setattr(profile_module, "time", clock)  # on it only pauses take time
+    profile(device, "onnxruntime", space, replace(few, least_session_s=60), tmp_path)
+    ended_s = iter(at_s for _, (_, at_s, _) in sorted(read_samples(path).items()))
+    began_s = 0.0
+    for process in bench.processes:
+        n = len(process.visited)
+        share = [0] * 4 + [k / n for k in range(4, n)]  # a process begins with a chunk of four
+        found_s = [next(ended_s) - began_s for _ in share]
+        assert found_s == pytest.approx([60 * part for part in share], abs=2e-3)
+        began_s += 60 * (n - 1) / n  # after the last visit there is nothing to wait for
+    assert now_s[0] == pytest.approx(began_s)
+
+
+@pytest.mark.parametrize("share", [0.5, 1e-12], ids=["one pool", "a pool each"])
+def test_every_key_is_timed_on_the_network_that_it_names(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    tmp_path: Path,
+    share: float,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(profile_module, "_MEMORY_SHARE", share)
+    profile(device, "onnxruntime", space, few, tmp_path)
+    networks = Workload.of(space, few).networks
+    architectures = zip(space.architectures(networks), networks, strict=True)
+    named = {f"net:{arch.id}": repr(space.network(row)).encode() for arch, row in architectures}
+    assert len(set(named.values())) == len(named) == 20
+    sessions: Counter[str] = Counter()
+    for process in bench.processes:
+        assert process.models[ANCHOR] == repr(space.network(networks[10])).encode()
+        for key, model in process.models.items():
+            if key.startswith("net:"):
+                name, _, session = key.partition("@")
+                assert model == named[name]
+                sessions[session] += 1
+    assert sessions == {"": 20, "1": 10, "2": 10}
 
 
 def test_a_run_ended_at_any_visit_goes_on_where_it_was(
@@ -130,18 +217,22 @@ def test_a_run_ended_at_any_visit_goes_on_where_it_was(
     undisturbed = profile(device, "onnxruntime", space, few, tmp_path / "undisturbed")
     order = list(bench.visited)
     bench.visited.clear()
-    n_deaths = 0
+    n_deaths, sessions = 0, set()
     for bench.dies_after in [*range(0, len(order), 9), len(order) - 1]:
         with pytest.raises(AgentError, match="as it was told to"):
             profile(device, "onnxruntime", space, few, tmp_path)
+        n_done = len(bench.visited)
         n_deaths += 1
-        assert bench.visited == order[: bench.dies_after]  # no visit twice, none left out
+        sessions.add(order[n_done].partition("@")[2])
+        assert bench.visited == order[:n_done]  # no visit twice, none left out
+        assert bench.dies_after - 4 < n_done <= bench.dies_after  # the chunk in flight is lost
         lines = journal_of(path).read_text().splitlines()
-        assert [json.loads(line)["k"] for line in lines[1:]] == list(range(bench.dies_after))
+        assert [json.loads(line)["k"] for line in lines[1:]] == list(range(n_done))
         assert not path.exists()
     bench.dies_after = float("inf")
     table = profile(device, "onnxruntime", space, few, tmp_path)
     assert n_deaths > 10
+    assert sessions == {"", "1", "2"}
     assert bench.visited == order
     assert [key for _, (key, _, _) in sorted(read_samples(path).items())] == order
     times = [at_s for _, (_, at_s, _) in sorted(read_samples(path).items())]
@@ -149,6 +240,40 @@ def test_a_run_ended_at_any_visit_goes_on_where_it_was(
     assert table.rows == undisturbed.rows
     assert table.passport.calibration == undisturbed.passport.calibration
     assert not journal_of(path).exists()
+
+
+@pytest.mark.parametrize("n_done", [0, 4, 11, 22])
+def test_a_run_ended_in_a_further_session_goes_on_in_that_session(
+    bench: Any,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    path: Path,
+    tmp_path: Path,
+    n_done: int,
+    read_samples: ReadSamples,
+) -> None:
+    settings = replace(few, n_sessions=3)
+    bench.slowdown = lambda key: {"2": 1.03, "3": 1.01}.get(key.partition("@")[2], 1.0)
+    undisturbed = profile(device, "onnxruntime", space, settings, tmp_path / "undisturbed")
+    orders = [process.visited for process in bench.processes]
+    assert len(orders[2]) == 23
+    bench.visited.clear()
+    bench.processes.clear()
+    bench.dies_after = len(orders[0]) + len(orders[1]) + n_done
+    with pytest.raises(AgentError, match="as it was told to"):
+        profile(device, "onnxruntime", space, settings, tmp_path)
+    bench.dies_after = float("inf")
+    table = profile(device, "onnxruntime", space, settings, tmp_path)
+    left = orders[2][n_done:]
+    found = [process.visited for process in bench.processes]
+    assert found == [orders[0], orders[1], orders[2][:n_done], left, orders[3]]
+    assert bench.processes[3].models.keys() == set(left)  # only what is still to be timed
+    samples = read_samples(path)
+    assert [samples[k][0] for k in range(len(samples))] == list(chain(*orders))
+    assert table.rows == undisturbed.rows
+    assert table.passport.calibration == undisturbed.passport.calibration
+    assert table.passport.calibration.session_ratios == pytest.approx([1, 1.03, 1.01], abs=3e-6)
 
 
 @pytest.mark.parametrize("n_bytes", [1, 7, 40])
@@ -225,7 +350,7 @@ def test_pools_stay_as_they_were_when_memory_changes(
     monkeypatch.setattr(profile_module, "_MEMORY_SHARE", 1e-12)
     bench.dies_after = float("inf")
     profile(device, "onnxruntime", space, few, tmp_path)
-    assert bench.n_opened == 2
+    assert bench.n_opened == 2 + few.n_sessions
     assert sorted(read_samples(path)) == list(range(len(bench.visited)))
 
 
@@ -248,9 +373,28 @@ def test_other_settings_are_refused(
     begun: Path, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
 ) -> None:
     before = begun.read_bytes()
-    with pytest.raises(StorageError, match=r"begun with another settings; finish it .*--force"):
+    for changes in ({"n_runs": 3}, {"n_sessions": 3}, {"n_session_networks": 11}):
+        with pytest.raises(StorageError, match=r"begun with another settings; finish it .*--force"):
+            profile(device, "onnxruntime", space, replace(few, **changes), tmp_path)
+    with pytest.raises(StorageError, match="begun with another networks, settings;"):
         profile(device, "onnxruntime", space, replace(few, seed=1), tmp_path)
     assert begun.read_bytes() == before
+
+
+def test_networks_chosen_otherwise_are_refused(
+    begun: Path,
+    device: Device,
+    space: SearchSpace,
+    few: ProfileSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def reordered(space: SearchSpace, settings: ProfileSettings) -> Genes:
+        return calibration_networks(space, settings)[::-1].copy()
+
+    monkeypatch.setattr(workload_module, "calibration_networks", reordered)
+    with pytest.raises(StorageError, match="begun with another networks;"):
+        profile(device, "onnxruntime", space, few, tmp_path)
 
 
 def test_another_space_of_the_same_name_is_refused(
@@ -298,6 +442,21 @@ def test_another_version_of_the_engine_is_refused(
     with pytest.raises(StorageError, match=r"begun with engine 1.0, now it is 2.0; start anew"):
         profile(device, "onnxruntime", space, few, tmp_path)
     assert len(bench.visited) == 30
+
+
+def test_an_engine_updated_between_two_sessions_is_refused(
+    bench: Any, device: Device, space: SearchSpace, few: ProfileSettings, tmp_path: Path
+) -> None:
+    workload = Workload.of(space, few)
+    n_main = len(_plan(workload, few, [workload.network_keys])[0])
+
+    def update(what: str, done: int, total: int) -> None:
+        if what.startswith("profiling") and done == n_main:
+            bench.version = "2.0"
+
+    with pytest.raises(StorageError, match=r"begun with engine 1.0, now it is 2.0"):
+        profile(device, "onnxruntime", space, few, tmp_path, progress=update)
+    assert len(bench.visited) == n_main
 
 
 def test_a_file_that_is_no_journal_is_refused(

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -25,8 +26,10 @@ SETTINGS = ProfileSettings(n_networks=60)
 PRINT_KEYS = """
 from edgenas.profiling.workload import ProfileSettings, Workload
 from edgenas.spaces import get
-workload = Workload.of(get("mbv3_tiny"), ProfileSettings(n_networks=60))
-print(*workload.network_keys, *workload.op_keys, sep="\\n")
+settings = ProfileSettings(n_networks=60)
+workload = Workload.of(get("mbv3_tiny"), settings)
+again = workload.session_keys(settings, 2)
+print(*workload.network_keys, *workload.op_keys, *again, sep="\\n")
 """
 
 
@@ -43,7 +46,9 @@ def workload(space: SearchSpace) -> Workload:
 def test_another_process_times_the_same(workload: Workload) -> None:
     command = [sys.executable, "-c", PRINT_KEYS]
     printed = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    assert printed.stdout.split("\n")[:-1] == [*workload.network_keys, *workload.op_keys]
+    again = workload.session_keys(SETTINGS, 2)
+    keys = [*workload.network_keys, *workload.op_keys, *again]
+    assert printed.stdout.split("\n")[:-1] == keys
 
 
 def test_another_seed_times_other_networks(space: SearchSpace, workload: Workload) -> None:
@@ -83,6 +88,36 @@ def test_keys_name_graphs(space: SearchSpace, workload: Workload) -> None:
     assert graphs[-1][1] == space.network(workload.networks[-1])
 
 
+def test_sessions_time_the_same_distinct_networks_under_keys_of_their_own(
+    space: SearchSpace, workload: Workload
+) -> None:
+    rows = workload.session_rows(SETTINGS)
+    assert rows == workload.session_rows(SETTINGS) == sorted(set(rows))
+    assert len(rows) == SETTINGS.n_session_networks == 20
+    assert {0 <= row < len(workload.networks) for row in rows} == {True}
+    keys = [workload.session_keys(SETTINGS, session) for session in (1, 2, 3)]
+    for session, found in enumerate(keys, 1):
+        assert found == [f"{workload.network_keys[row]}@{session}" for row in rows]
+        for row, key in list(zip(rows, found, strict=True))[::7]:
+            assert workload.graph(key) == space.network(workload.networks[row])
+    assert len(set(sum(keys, workload.network_keys))) == 3 * 20 + 60
+    assert workload.graph(f"{ANCHOR}@1") == workload.graph(ANCHOR)
+
+
+def test_which_networks_sessions_time_follows_from_the_seed(workload: Workload) -> None:
+    found = {
+        tuple(workload.session_rows(replace(SETTINGS, n_session_networks=10, seed=seed)))
+        for seed in range(20)
+    }
+    assert len(found) == 20
+    assert len(set().union(*found)) > 50  # of the 60; none is always or never among them
+
+
+def test_sessions_time_all_networks_of_a_space_with_few(workload: Workload) -> None:
+    settings = replace(SETTINGS, n_session_networks=500)
+    assert workload.session_rows(settings) == list(range(60))
+
+
 def test_counts_say_what_every_network_runs(space: SearchSpace, workload: Workload) -> None:
     counts = workload.counts()
     for row, line in zip(workload.networks, counts, strict=True):
@@ -109,7 +144,8 @@ def test_pools_hold_every_network_once_and_respect_the_limit(workload: Workload)
 @pytest.mark.parametrize(
     ("name", "value"),
     [("n_networks", 19), ("n_operator_visits", 1), ("n_network_visits", 1), ("n_runs", 0),
-     ("n_warmup", -1), ("anchor_every", 0)],
+     ("n_warmup", -1), ("anchor_every", 0), ("n_sessions", 1), ("n_session_networks", 9),
+     ("least_session_s", -1)],
 )  # fmt: skip
 def test_too_little_is_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} is {value}; at least {value + 1} are needed"):

@@ -288,7 +288,15 @@ def _passport(runtime: str) -> Passport:
             affinity=[1],
         ),
         plan=PlanRecord(
-            seed=0, n_operator_visits=12, n_network_visits=20, n_runs=5, n_warmup=2, anchor_every=16
+            seed=0,
+            n_operator_visits=12,
+            n_network_visits=20,
+            n_sessions=6,
+            n_session_networks=20,
+            least_session_s=6,
+            n_runs=5,
+            n_warmup=2,
+            anchor_every=16,
         ),
         duration_s=35.2,
         drift=DriftRecord(
@@ -307,6 +315,7 @@ def _passport(runtime: str) -> Passport:
             boundary_out_ms_per_kib=0.0001,
             hyperparameters={"noise": 0.01},
             n_floored=0,
+            session_ratios=[1.004, 0.998, 1.011],
             scores=[-0.03, -0.01, 0.0, 0.01, 0.02],
             held_out=errors(0.019, 0.967, 1.0),
             naive_sum=errors(0.455, 0.0, 0.033),

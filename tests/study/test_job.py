@@ -53,7 +53,11 @@ def test_sections_mirror_the_settings_they_stand_for() -> None:
     space = spaces.get("mbv3_tiny")
     assert ProfileSection().to_settings(space) == ProfileSettings.for_space(space)
     assert ProfileSection(n_runs=7).to_settings(space).n_runs == 7
-    assert set(ProfileSection.model_fields) == {f.name for f in dataclasses.fields(ProfileSettings)}
+    assert ProfileSection(tables="own").to_settings(space) == ProfileSettings.for_space(space)
+    profiling = {field.name for field in dataclasses.fields(ProfileSettings)}
+    assert set(ProfileSection.model_fields) - {"tables"} == profiling
+    given = ProfileSection(n_sessions=2, n_session_networks=10).to_settings(space)
+    assert (given.n_sessions, given.n_session_networks) == (2, 10)
     training = {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(TrainingSection.model_fields) - {"seed"} == training
     assert set(ObjectiveName.__args__) == set(OBJECTIVES)
@@ -92,6 +96,10 @@ def test_unknown_top_level_key_and_all_problems_at_once(tmp_path: Path) -> None:
         ("pick: fastest\n", 4, "picks nothing"),
         ("pick: latency_ms <= 2 @ 120%\n", 4, "confidence"),
         ("profile: {n_networks: 5}\n", 4, "20"),
+        ("profile: {n_sessions: 1}\n", 4, "2"),
+        ("profile: {n_session_networks: 9}\n", 4, "10"),
+        ("profile: {tables: shipped}\n", 4, "own"),
+        ("search: {n_validation_images: 0}\n", 4, "n_validation_images"),
         ("training: {epochs: many}\n", 4, "integer"),
         ("name: [x]\n", 4, "there twice"),
         ("export:\n  tensorrt: {compute_capability: sm_87}\n", 5, "compute_capability"),

@@ -51,7 +51,9 @@ def _table_record(record: TableRecord) -> str:
     errors = [
         _errors("this table's predictions, networks held out", calibration.held_out),
         _errors("naive sum of isolated operators", calibration.naive_sum),
-        _errors("noise ceiling: the same networks timed twice", calibration.noise_ceiling),
+        _errors(
+            "noise ceiling: the same networks timed in two sessions", calibration.noise_ceiling
+        ),
     ]
     headers = ["Against measured networks", "Networks", "MAPE", "Within ± 5 %"]
     return (

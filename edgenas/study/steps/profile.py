@@ -22,7 +22,7 @@ from edgenas.study.context import Run
 
 
 def existing_table(
-    device: Device, runtime: str, space: SearchSpace, *, precision: str
+    device: Device, runtime: str, space: SearchSpace, *, precision: str, shipped: bool = True
 ) -> CostTable | None:
     """Return the installed table that serves this device as it is now, None if there is none.
 
@@ -38,6 +38,7 @@ def existing_table(
             runtime=runtime,
             precision=precision,
             runtime_version=RUNTIMES.get(runtime)().version(),
+            shipped=shipped,
         )
     except (TableMismatchError, MissingCostError):
         return None
@@ -50,7 +51,7 @@ def existing_table(
                 precision=precision,
                 space=space.name,
             )
-            for folder in search_path("latency_tables")
+            for folder in (search_path("latency_tables") if shipped else (user_tables(),))
         ]
         if any(place.is_file() for place in places):
             raise
@@ -74,10 +75,20 @@ def _inputs(run: Run) -> dict[str, Any]:
     }
 
 
+def _installed(run: Run, runtime: str) -> CostTable | None:
+    """Return the table that the job lets the run use instead of profiling, if there is one."""
+    return existing_table(
+        run.device,
+        runtime,
+        run.space,
+        precision=run.job.device.precision,
+        shipped=run.job.profile.tables == "any",
+    )
+
+
 def _checksum(run: Run, runtime: str) -> str | None:
     """Return the checksum of the table to use; the run's own copy if no other is installed."""
-    precision = run.job.device.precision
-    table = existing_table(run.device, runtime, run.space, precision=precision)
+    table = _installed(run, runtime)
     if table is None and run.table_path(runtime).is_file():
         try:
             table = run.table(runtime)
@@ -92,7 +103,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     precision = run.job.device.precision
     outputs: list[Path] = []
     for runtime in run.runtimes:
-        table = existing_table(run.device, runtime, run.space, precision=precision)
+        table = _installed(run, runtime)
         if table is None:
             table = profile(
                 run.device,
@@ -118,8 +129,8 @@ def _summary(run: Run) -> str:
         held_out = calibration.held_out
         parts.append(
             f"{runtime}: {len(run.models[runtime].table.rows)} operators, error on "
-            f"{held_out.n_networks} unseen networks {held_out.mape:.1%} "
-            f"(measured twice: {calibration.noise_ceiling.mape:.1%})"
+            f"{held_out.n_networks} timings of unseen networks {held_out.mape:.1%} "
+            f"(measured again: {calibration.noise_ceiling.mape:.1%})"
         )
     return "; ".join(parts)
 

@@ -53,6 +53,7 @@ def _decisive(run: Run) -> dict[str, Any]:
         "seed": run.job.search.seed,
         "objectives": list(run.job.objectives),
         "constraints": list(run.job.constraints),
+        "n_validation_images": run.job.search.n_validation_images,
         "space": run.space.fingerprint,
         "data": run.dataset.fingerprint,
     }
@@ -109,7 +110,11 @@ def _dear(run: Run) -> Evaluator:
     from edgenas.evaluators.accuracy import SharedWeightsAccuracy
 
     return SharedWeightsAccuracy(
-        run.supernet, run.space, run.dataset, threads=settings_of(run).threads
+        run.supernet,
+        run.space,
+        run.dataset,
+        n_validation_images=run.job.search.n_validation_images,
+        threads=settings_of(run).threads,
     )
 
 
