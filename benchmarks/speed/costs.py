@@ -51,13 +51,20 @@ def compiled(space_name: str) -> dict[str, Any]:
 def table(runtime: str) -> dict[str, Any]:
     """Make a table of about 100 operators from nothing: one resolution of ofa_mbv3_w1.0."""
     space = spaces.get("ofa_mbv3_w1.0", resolutions=(160,))
-    settings = ProfileSettings(n_networks=60, n_operator_visits=20, n_network_visits=12)
+    settings = ProfileSettings(
+        n_networks=60,
+        n_operator_visits=20,
+        n_network_visits=12,
+        n_sessions=2,
+        n_session_networks=10,
+        least_session_s=3,
+    )
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         made = profile(load_device("local"), runtime, space, settings, Path(folder))
     return {
         "n_operators": len(made.rows),
-        "n_networks": settings.n_networks,
+        "settings": settings.as_dict(),
         "seconds": round(time.perf_counter() - began, 2),
         "held_out": made.passport.calibration.held_out.model_dump(),
     }
