@@ -11,7 +11,7 @@ from pathlib import Path
 from edgenas.core.errors import CostError, SchemaError, TableError
 from edgenas.core.paths import search_path, user_folder
 from edgenas.costs.table import CostTable
-from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.base import SearchSpace, command_options
 
 
 def table_path(root: Path, *, slug: str, runtime: str, precision: str, space: str) -> Path:
@@ -74,7 +74,8 @@ def find_table(  # noqa: PLR0913
         return table
     if first is not None:
         raise first
+    asked_for = command_options(space.name, space.parameters)
     raise TableError(
         f"there is no latency table of {space.name} for device {slug}, {runtime} {precision}; "
-        f"make it with 'edgenas profile --space {space.name} --runtime {runtime}'"
+        f"make it with 'edgenas profile {asked_for} --runtime {runtime}'"
     )

@@ -16,7 +16,7 @@ from edgenas.core.files import atomic_path
 from edgenas.core.ops import OpSpec, parse_key
 from edgenas.core.schema import dump_yaml, load_yaml
 from edgenas.costs.passport import Passport
-from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.base import SearchSpace, command_options
 
 COLUMNS = ("operator", "latency_ms", "std_ms", "isolated_ms", "n_visits")
 
@@ -56,7 +56,7 @@ class CostTable:
             nearest = f"; nearest rows: {', '.join(near)}" if near else ""
             raise MissingCostError(
                 f"{self.source} has no row for {op.key}{nearest}; unknown operators are not "
-                f"guessed: run 'edgenas profile --space {self.passport.space.name} "
+                f"guessed: run 'edgenas profile {_measured_again(self.passport)} "
                 f"--runtime {self.passport.runtime.name} --force' to measure it"
             )
         return row
@@ -95,9 +95,11 @@ class CostTable:
             facts.append(("number of threads", str(threads), str(own.runtime.threads)))
         wrong = [f"{what} is {has}, asked: {asked}" for what, asked, has in facts if asked != has]
         if wrong:
+            asked_for = command_options(space.name, space.parameters)
             raise TableMismatchError(
                 f"{self.source} serves something else: {'; '.join(wrong)}; "
-                f"run 'edgenas profile --space {space.name} --runtime {runtime}' on that device"
+                f"run 'edgenas profile {asked_for} --runtime {runtime}' "
+                "on that device"
             )
         missing = self.missing(space)
         if missing:
@@ -142,6 +144,10 @@ class CostTable:
                 "measure again with 'edgenas profile --force'"
             )
         return cls(_from_csv(content, path), passport, source=str(path))
+
+
+def _measured_again(passport: Passport) -> str:
+    return command_options(passport.space.name, passport.space.parameters)
 
 
 def passport_path(path: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,12 +78,6 @@ def tabulate(
     network_ms = level * np.array([network.latency_ms for network in networks])
     counts = workload.counts()
     fitted = calibrate(workload.ops, isolated, counts, network_ms)
-    rows = [
-        Row(op.key, float(cost), float(std), float(alone), len(measured[key].samples_ms))
-        for op, key, cost, std, alone in zip(
-            workload.ops, workload.op_keys, fitted.cost_ms, fitted.std_ms, isolated, strict=True
-        )
-    ]
     options = engine_settings(device, record.identity["runtime"])
     passport = Passport(
         provenance="measured",
@@ -122,7 +117,17 @@ def tabulate(
         calibration=_calibration_record(fitted, sessions, network_ms, counts @ isolated),
         checksum="",
     )
-    return CostTable(rows, passport)
+    return CostTable(_rows(workload, measured, fitted), passport)
+
+
+def _rows(
+    workload: Workload, measured: dict[str, Measurement], fitted: Calibration
+) -> Iterator[Row]:
+    for op, key, cost, std in zip(
+        workload.ops, workload.op_keys, fitted.cost_ms, fitted.std_ms, strict=True
+    ):
+        alone = measured[key]
+        yield Row(op.key, float(cost), float(std), alone.latency_ms, len(alone.samples_ms))
 
 
 def _drift(anchor: Measurement) -> DriftRecord:

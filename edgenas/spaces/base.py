@@ -8,6 +8,8 @@ counts, cost models, supernets, profiling plans, dynamic programmes, folds over 
 from __future__ import annotations
 
 import hashlib
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +47,18 @@ class Factor:
     name: str
     genes: tuple[str, ...]
     build: Callable[..., tuple[OpSpec, ...]]
+
+
+def command_options(name: str, parameters: Mapping[str, Any]) -> str:
+    """Return the options by which a command line asks for the space of these parameters."""
+    if "preset" not in parameters:
+        return f"--space {name}"
+    changes = (
+        f" --set {shlex.quote(f'{key}={json.dumps(value)}')}"
+        for key, value in parameters.items()
+        if key != "preset"
+    )
+    return f"--space {parameters['preset']}{''.join(changes)}"
 
 
 class SearchSpace:

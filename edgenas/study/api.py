@@ -23,7 +23,7 @@ from edgenas.profiling.profile import profile as make_table
 from edgenas.profiling.progress import Progress, silent
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.runtimes import RUNTIMES
-from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.base import SearchSpace, command_options
 from edgenas.study.chain import OnStep, run_steps, unheard, up_to
 from edgenas.study.context import Run
 from edgenas.study.job import Job, load_job
@@ -351,8 +351,8 @@ def _installed(device: Device, runtime: str, space: SearchSpace, precision: str)
         found = "one for another version is there" if passport_path(path).is_file() else "none"
         raise TableError(
             f"there is no latency table of {space.name} for {slug}, {runtime} {precision} as they "
-            f"are now ({found}); make it with 'edgenas profile --space "
-            f"{space.parameters.get('preset', space.name)} --runtime {runtime}'"
+            f"are now ({found}); make it with 'edgenas profile "
+            f"{command_options(space.name, space.parameters)} --runtime {runtime}'"
         )
     return table
 

@@ -125,6 +125,7 @@ def test_a_missing_package_is_missed_by_its_extra(
 
 def test_a_part_of_a_missing_package_is_missed_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.delitem(sys.modules, "PIL.Image", raising=False)  # another test may have used it
     with pytest.raises(MissingExtraError, match=r"PIL.Image is needed.*edgenas\[image\]"):
         extras.require("PIL.Image")
 
