@@ -151,10 +151,11 @@ class MeasureSection(StrictModel):
     """How front members and exported files are timed again."""
 
     n_front_networks: int = Field(default=20, ge=0)
-    n_visits: int = Field(default=12, ge=2)
+    n_visits: int = Field(default=30, ge=2)
     n_runs: int = Field(default=3, ge=1)
     n_warmup: int = Field(default=1, ge=0)
-    spread_s: float = Field(default=5.0, ge=0)
+    spread_s: float = Field(default=20.0, ge=0)
+    """A machine can stay in a slow state for seconds: shorter measuring may see nothing else."""
     seed: int = Field(default=1, ge=0)
 
 

@@ -73,4 +73,5 @@ def read_idx(path: Path, *, n_dims: int) -> npt.NDArray[np.uint8]:
             f"{path} has {len(content)} bytes, its header asks for shape {shape}; "
             "fetch the file again"
         )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    # A copy, because torch wants arrays that it could write to.
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape).copy()
