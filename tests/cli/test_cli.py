@@ -137,7 +137,7 @@ def test_predict_without_a_table_names_the_command(
     monkeypatch.setattr(sys, "stdin", io.StringIO(line))
     assert main(["predict", "--space", "mbv3_tiny", "--set", "mix_width=72"]) == 4
     message = capsys.readouterr().err
-    assert "edgenas profile --space mbv3_tiny --runtime onnxruntime" in message
+    assert "edgenas profile --space mbv3_tiny --set mix_width=72 --runtime onnxruntime" in message
 
 
 def test_doctor_says_what_works(capsys: pytest.CaptureFixture[str]) -> None:
