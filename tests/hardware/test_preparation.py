@@ -247,7 +247,10 @@ def test_a_killed_holder_is_cleaned_up_after_by_hand(home: Path, system: Path) -
 def test_signals_restore(home: Path, system: Path, number: signal.Signals) -> None:
     with hold(home, system) as holder:
         holder.send_signal(number)
-        assert holder.wait(60) != 0
+        try:
+            assert holder.wait(60) != 0
+        finally:
+            holder.kill()
     assert governors(system) == ["schedutil\n", "powersave\n"]
 
 

@@ -101,6 +101,8 @@ class Phone:
 def main() -> None:
     """Read the options, enter the phone's file system, serve."""
     options = json.loads(sys.argv[1])
+    # Whoever started the host may ignore it (`nohup`); a phone's shells hang up all the same.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     enter(Path(options["folder"]), data_kib=options["data_kib"])
     asyncio.run(Phone(options).listen())
 
