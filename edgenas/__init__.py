@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         pick,
         predict,
         profile,
+        profile_costs,
         report,
         search,
     )
@@ -36,6 +37,7 @@ _LAZY = {
     "pick": (_API, "pick"),
     "predict": (_API, "predict"),
     "profile": (_API, "profile"),
+    "profile_costs": (_API, "profile_costs"),
     "report": (_API, "report"),
     "search": (_API, "search"),
 }
@@ -51,6 +53,7 @@ __all__ = [
     "pick",
     "predict",
     "profile",
+    "profile_costs",
     "report",
     "search",
 ]

@@ -64,10 +64,10 @@ def bench_data() -> Path:
 @pytest.fixture(scope="session")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """A real ssh server that lets this user in."""
+    from edgenas.testing.missing import skip_outside_ci
     from edgenas.testing.sshd import missing_program, running_sshd
 
-    if reason := missing_program():
-        pytest.skip(reason)
+    skip_outside_ci(missing_program(), pytest.skip)
     with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
 

@@ -17,16 +17,13 @@ in and taken out, size and length of its components.
 
 from __future__ import annotations
 
-import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import environment
-from edgenas.core.files import write_json
+from benchmarks.program import main
 from edgenas.core.paths import data_folder
 from edgenas.costs.drift import Separated, separate
 from edgenas.costs.samples import SampledVisit, read_samples
@@ -59,7 +56,7 @@ def simple(visits: list[SampledVisit], how: str) -> dict[str, float]:
     """Return the least or the median of the visits' medians by name."""
     medians: dict[str, list[float]] = {}
     for visit in visits:
-        medians.setdefault(name_of(visit), []).append(float(np.median(visit.runs_ms)))
+        medians.setdefault(name_of(visit), []).append(float(np.median(visit.runs)))
     join = min if how == "least" else np.median
     return {name: float(join(values)) for name, values in medians.items()}
 
@@ -69,7 +66,7 @@ def separated(visits: list[SampledVisit]) -> Separated:
     return separate(
         np.array([visit.at_s for visit in visits]),
         [name_of(visit) for visit in visits],
-        np.array([min(visit.runs_ms) for visit in visits]),
+        np.array([min(visit.runs) for visit in visits]),
     )
 
 
@@ -100,19 +97,17 @@ def one_table(path: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    start = time.process_time()
-    results = {}
-    for path in sorted(data_folder("latency_tables").glob("*/*/*.csv")):
-        if samples_path(path).is_file():
-            results[str(path.relative_to(path.parents[2]))] = one_table(samples_path(path))
-    figures = {"cpu_s": round(time.process_time() - start, 1), "tables": results}
-    write_json(options.out, {**figures, "environment": environment()})
+def run() -> dict[str, Any]:
+    """Run the benchmark and return its figures."""
+    tables = sorted(data_folder("latency_tables").glob("*/*/*.csv"))
+    return {
+        "tables": {
+            str(path.relative_to(path.parents[2])): one_table(samples_path(path))
+            for path in tables
+            if samples_path(path).is_file()
+        }
+    }
 
 
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS)

@@ -20,7 +20,6 @@ import argparse
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,6 @@ from edgenas import spaces
 from edgenas.core.architecture import Genes
 from edgenas.core.files import write_json
 from edgenas.core.measurement import MeasurementPlan
-from edgenas.core.ops import OpSpec
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import calibrate
 from edgenas.costs.features import (
@@ -43,6 +41,7 @@ from edgenas.costs.features import (
     similarity,
 )
 from edgenas.costs.fit import fit_costs
+from edgenas.costs.fit_table import operator_counts
 from edgenas.costs.samples import read_samples
 from edgenas.costs.store import find_table
 from edgenas.costs.table import samples_path
@@ -56,16 +55,6 @@ Floats = npt.NDArray[np.float64]
 NUMBERS = (25, 50, 100, 200)
 N_PROFILED = 40
 N_PROFILE_RUNS = 60
-
-
-def counts_of(space: SearchSpace, ops: Sequence[OpSpec], population: Genes) -> Floats:
-    """Return how often each network runs each operator, shape (n, n_ops)."""
-    place = {op: j for j, op in enumerate(ops)}
-    counts = np.zeros((len(population), len(ops)))
-    for i, row in enumerate(population):
-        for _, op in space.ops(row):
-            counts[i, place[op]] += 1
-    return counts
 
 
 def node_times(space: SearchSpace, population: Genes) -> tuple[dict[str, float], float]:
@@ -125,7 +114,7 @@ def least_times(path: Path) -> dict[str, float]:
     least: dict[str, float] = {}
     for visit in read_samples(path):
         key = visit.artefact.partition("@")[0]
-        least[key] = min(least.get(key, np.inf), *visit.runs_ms)
+        least[key] = min(least.get(key, np.inf), *visit.runs)
     return least
 
 
@@ -147,8 +136,10 @@ def main() -> None:
     isolated = np.array([least[key] for key in workload.op_keys])
     network_ms = np.array([least[key] for key in workload.network_keys])
     counts = workload.counts()
-    asked_for = counts_of(
-        space, workload.ops, networks(space, len(held_out["measured_ms"]), options.resolution)
+    asked_for = operator_counts(
+        space,
+        networks(space, len(held_out["measured_ms"]), options.resolution),
+        list(workload.ops),
     )
     measured = np.sqrt(np.array(held_out["measured_ms"]) * np.array(held_out["measured_again_ms"]))
     plan = MeasurementPlan(n_visits=20, n_runs=3, spread_s=20.0)
@@ -156,7 +147,7 @@ def main() -> None:
     near_ms = np.array(
         [m.latency_ms for m in measure_networks(device, options.runtime, space, near, plan)]
     )
-    near_counts = counts_of(space, workload.ops, near)
+    near_counts = operator_counts(space, near, list(workload.ops))
     order = np.random.default_rng(0).permutation(len(counts))
     ways: dict[str, dict[str, Any]] = defaultdict(dict)
 
@@ -206,9 +197,9 @@ def main() -> None:
     path = options.out / f"ways-{name}-{options.runtime}.json"
     write_json(path, result)
     for way, by_number in ways.items():
-        for n, report in by_number.items():
+        for number, report in by_number.items():
             print(
-                f"{way:12} {n:>4} networks: MAPE {report['mape']:.2%}, at one level "
+                f"{way:12} {number:>4} networks: MAPE {report['mape']:.2%}, at one level "
                 f"{report['mape_at_one_level']:.2%}, Spearman {report['spearman']:.4f}"
             )
 

@@ -112,7 +112,7 @@ def finished(root: Path, order: list[str], known: Visits) -> dict[str, int]:
     (path,) = root.glob("*/*/*.csv")
     CostTable.load(path)
     visits = read_samples(samples_path(path))
-    found = {visit.number: list(visit.runs_ms) for visit in visits}
+    found = {visit.number: list(visit.runs) for visit in visits}
     keys = [visit.artefact for visit in visits]
     changed = sum(found.get(k) != record["ms"] for k, record in known.items())
     return {

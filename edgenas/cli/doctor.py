@@ -43,19 +43,19 @@ def doctor(
                 "exit_code": diagnosis.exit_code,
                 "restored": list(undone),
                 "device": diagnosis.device,
-                "findings": [asdict(finding) for finding in diagnosis.findings],
+                "findings": [asdict(observation) for observation in diagnosis.observations],
             }
         )
     else:
         show(f"{diagnosis.version} on {diagnosis.device}", style="bold")
         rows: list[list[str | Text]] = [
             [
-                Text(*_MARKS[finding.severity]),
-                finding.name,
-                finding.measured,
-                finding.remedy,
+                Text(*_MARKS[observation.severity]),
+                observation.name,
+                observation.measured,
+                observation.remedy,
             ]
-            for finding in diagnosis.findings
+            for observation in diagnosis.observations
         ]
         show_table("", ["", "what", "found", "remedy"], rows, left=4)
         show()

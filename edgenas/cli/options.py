@@ -12,6 +12,7 @@ import yaml
 from edgenas.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from edgenas.costs.kinds import Kind
     from edgenas.spaces.base import SearchSpace
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -39,7 +40,7 @@ TableNames = Annotated[
     list[str] | None,
     typer.Option(
         "--table",
-        metavar="[RUNTIME=]TABLE",
+        metavar="[RUNTIME[.KIND]=]TABLE",
         help="A table to use instead of the device's own; repeatable.",
     ),
 ]
@@ -52,13 +53,30 @@ AcceptMismatch = Annotated[
         "runtime_version, precision, threads, delegate. Every result then says so.",
     ),
 ]
+KindName = Annotated[
+    str,
+    typer.Option(
+        "--kind",
+        help="What of: latency, energy, load, cold_start, peak_memory or sustained_p95.",
+    ),
+]
+KindNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kind",
+        metavar="KIND[,KIND]...",
+        help="Costs of what: latency (the default), energy, load, cold_start, peak_memory, "
+        "sustained_p95; repeatable. What one measurement tells is measured once.",
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 JobPath = Annotated[Path, typer.Argument(metavar="JOB", help="A job file (YAML).")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")]
 Pick = Annotated[
     str | None,
     typer.Option(
-        "--pick", help="'knee', limits such as 'latency_ms<=2 @ 90%', or an architecture's id."
+        "--pick",
+        help="'knee', limits such as 'latency_ms<=2 @ 90%,energy_mj<=5', or an architecture's id.",
     ),
 ]
 
@@ -83,7 +101,7 @@ def accepted(text: str | None) -> tuple[str, ...]:
 
 
 def tables_of(texts: list[str] | None) -> dict[str, str]:
-    """Return tables by runtime from ``[RUNTIME=]TABLE`` texts; "" is the job's own runtime.
+    """Return tables by name from ``[RUNTIME[.KIND]=]TABLE``; "" is the job's own runtime.
 
     Raises:
         UsageError: a runtime is named twice.
@@ -93,12 +111,27 @@ def tables_of(texts: list[str] | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts or []:
         runtime, sign, table = text.partition("=")
-        if not sign or runtime not in RUNTIMES.names():  # a path may hold '='
+        if not sign or runtime.partition(".")[0] not in RUNTIMES.names():  # a path may hold '='
             runtime, table = "", text
         if runtime in found:
             raise UsageError(f"--table names {runtime or 'the job runtime'}'s table twice")
         found[runtime] = table
     return found
+
+
+def kinds_of(texts: list[str] | None) -> tuple[Kind, ...]:
+    """Return the kinds of costs that ``a,b`` texts name, latency if there are none.
+
+    Raises:
+        UsageError: there is no such kind, or it is named twice.
+    """
+    from edgenas.costs.kinds import kind_named
+
+    names = [part.strip() for text in texts or ["latency"] for part in text.split(",")]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise UsageError(f"--kind names {', '.join(doubled)} more than once")
+    return tuple(kind_named(name) for name in names)
 
 
 def space_of(name: str, settings: list[str] | None) -> SearchSpace:

@@ -23,6 +23,8 @@ def show_passport(table: CostTable) -> None:
     if passport.source is not None:
         names = ", ".join(file.name for file in passport.source.files)
         show(f"imported as {passport.source.format} from {names}")
+    if passport.network_plan is not None:
+        show(passport.network_plan.in_words())
     for parent in passport.parents:
         show(f"{parent.n_rows} rows from the table of {parent.space} {parent.checksum[:12]}")
     show(_extent(table))

@@ -1,4 +1,4 @@
-"""``edgenas predict``: architectures in as JSON lines, latencies out."""
+"""``edgenas predict``: architectures in as JSON lines, their costs out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from edgenas.cli.options import (
     AcceptMismatch,
     DeviceId,
+    KindName,
     Precision,
     RuntimeName,
     Settings,
@@ -31,6 +32,7 @@ def predict(
     device: DeviceId = "local",
     precision: Precision = "float32",
     changes: Settings = None,
+    kind: KindName = "latency",
     table: TableName = None,
     accept_mismatch: AcceptMismatch = None,
     coverage: Annotated[float, typer.Option(help="Probability of the intervals.")] = 0.9,
@@ -39,16 +41,18 @@ def predict(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The output is JSON lines anyway.")] = False,
 ) -> None:
-    """Predict latencies of architectures.
+    """Predict latencies of architectures, or other costs.
 
     A line is an object with 'genes' (option indices), 'config' (options by gene), 'id' (with
     --run), or the options by gene themselves, as 'edgenas spaces sample' prints them.
     """
     del json
+    from edgenas.costs.kinds import UNITS, column_of, kind_named
     from edgenas.study import api
     from edgenas.study.architecture_lines import read_lines
 
-    wanted = space_of(space, changes)
+    wanted, of = space_of(space, changes), kind_named(kind)
+    unit = UNITS[of].lower()
     rows = read_lines(text_of(source), wanted, run=run)
     predictions = api.predict(
         wanted,
@@ -57,6 +61,7 @@ def predict(
         device=device,
         precision=precision,
         table=table,
+        kind=of,
         accept=accepted(accept_mismatch),
         coverage=coverage,
     )
@@ -64,9 +69,9 @@ def predict(
         show_json_line(
             {
                 "id": arch.id,
-                "latency_ms": round(prediction.value, 6),
-                "low_ms": None if prediction.low is None else round(prediction.low, 6),
-                "high_ms": None if prediction.high is None else round(prediction.high, 6),
+                column_of(of): round(prediction.value, 6),
+                f"low_{unit}": None if prediction.low is None else round(prediction.low, 6),
+                f"high_{unit}": None if prediction.high is None else round(prediction.high, 6),
                 "confidence": coverage,
                 "coverage": prediction.coverage,
                 "provenance": prediction.provenance,

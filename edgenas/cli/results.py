@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 _HEADS = {
     "latency_ms": "latency\nms",
+    "energy_mj": "energy\nmJ",
+    "load_ms": "load\nms",
+    "cold_start_ms": "cold start\nms",
+    "peak_memory_mib": "memory\nMiB",
+    "sustained_p95_ms": "p95 under\nload, ms",
     "n_macs": "MACs\nmillion",
     "n_params": "params\nmillion",
     "peak_activation_kib": "peak\nKiB",
@@ -69,6 +74,11 @@ def show_pick(result: CompileResult) -> None:
     show(f"Picked {pick['id']} by {pick['pick']}", style="bold")
     for runtime, predicted in pick["predicted"].items():
         show(f"  predicted on {runtime}: {_interval(predicted)} ms, {predicted['coverage']}")
+    for name, predicted in pick["predicted_costs"].items():
+        show(
+            f"  predicted {name}{_modelled(predicted)}: {_cost(predicted)} {predicted['unit']}, "
+            f"{predicted['coverage']}"
+        )
     show("  " + ", ".join(f"{name}={value}" for name, value in pick["config"].items()))
 
 
@@ -100,6 +110,7 @@ def show_proof(result: CompileResult) -> None:
     interval = f"predicted\n{proof['interval_coverage']:.0%} interval, ms"
     columns = ["file", "runtime", interval, "measured\nms", "p95\nms", "budget", "checks\npassed"]
     show_table(title, columns, rows, left=2)
+    _show_costs(proof)
     others = [e["runtime"] for e in proof["files"] if e["runtime"] not in (None, proof["runtime"])]
     if others and any(entry["budget_kept"] is not None for entry in proof["files"]):
         show(f"the budget is asked of {proof['runtime']}; of {', '.join(others)} it is only told")
@@ -115,6 +126,37 @@ def show_proof(result: CompileResult) -> None:
         f"accuracy: {proof['test_accuracy']:.2%} on {proof['n_test']} test images "
         f"({proof['validation_accuracy']:.2%} on validation)"
     )
+
+
+def _show_costs(proof: Mapping[str, Any]) -> None:
+    """Print what the files cost beside their latency, if that was asked for."""
+    rows = [
+        [
+            entry["file"],
+            f"{name}{_modelled(cost['predicted'], cost['measured'])}",
+            _cost(cost["predicted"]),
+            _cost(cost["measured"]),
+            _word(cost["budget_kept"], asked=entry["runtime"] == proof["runtime"]),
+        ]
+        for entry in proof["files"]
+        for name, cost in entry["costs"].items()
+    ]
+    if rows:
+        interval = f"predicted\n{proof['interval_coverage']:.0%} interval"
+        show_table("", ["file", "cost", interval, "measured", "budget"], rows, left=2)
+
+
+def _modelled(*found: Mapping[str, Any] | None) -> str:
+    modelled = any(one is not None and one["provenance"] == "modelled" for one in found)
+    return " (modelled)" if modelled else ""
+
+
+def _cost(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "-"
+    if found["low"] is None:
+        return f"{found['value']:.4g}"
+    return f"{found['value']:.4g} [{found['low']:.4g}, {found['high']:.4g}]"
 
 
 def show_files(result: CompileResult) -> None:
@@ -145,7 +187,7 @@ def _value(name: str, value: float | None) -> str:
         return "-"
     if name == "accuracy":
         return f"{value:.2%}"
-    if name.endswith("_ms"):
+    if name.endswith(("_ms", "_mj", "_mib")):
         return f"{value:.3f}"
     if name.startswith("n_"):
         return f"{value / 1e6:.3f}"
@@ -167,10 +209,13 @@ def _timing(measured: Mapping[str, Any] | None, key: str) -> str:
 def _verdict(entry: Mapping[str, Any], runtime: str) -> Text:
     if entry["measured"] is None:
         return Text("not run", style="yellow")
-    if entry["budget_kept"] is None:
+    return _word(entry["budget_kept"], asked=entry["runtime"] == runtime)
+
+
+def _word(kept: bool | None, *, asked: bool) -> Text:
+    if kept is None:
         return Text("no limit")
-    asked = entry["runtime"] == runtime
-    if entry["budget_kept"]:
+    if kept:
         return Text("kept" if asked else "kept too", style="green")
     return Text("BROKEN", style="bold red") if asked else Text("above, not asked", style="yellow")
 

@@ -12,6 +12,7 @@ EdgenasError
 │   └── MissingCostError   an operator that the table has no row for
 ├── DeviceError            a device that cannot be reached or does not answer as agreed
 │   ├── AgentError         the measuring process failed, died or broke the protocol
+│   │   └── RefusedError   it refused a request and lives on
 │   ├── DeviceTimeoutError it did not answer in time
 │   └── OtherDeviceError   another device answers where the one that is asked was
 ├── MissingExtraError      an optional package that is not installed
@@ -93,6 +94,10 @@ class DeviceError(EdgenasError):
 
 class AgentError(DeviceError):
     """The measuring process failed, died or broke the protocol."""
+
+
+class RefusedError(AgentError):
+    """The measuring process refused a request and lives on; asking again changes nothing."""
 
 
 class DeviceTimeoutError(DeviceError):

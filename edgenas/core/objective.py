@@ -34,6 +34,11 @@ OBJECTIVES = {
     for objective in (
         Objective("accuracy", "fraction", "maximize", 0.0),
         Objective("latency_ms", "ms", "minimize"),
+        Objective("energy_mj", "mJ", "minimize"),
+        Objective("load_ms", "ms", "minimize"),
+        Objective("cold_start_ms", "ms", "minimize"),
+        Objective("peak_memory_mib", "MiB", "minimize"),
+        Objective("sustained_p95_ms", "ms", "minimize"),
         Objective("n_macs", "MACs", "minimize"),
         Objective("n_params", "parameters", "minimize"),
         Objective("peak_activation_kib", "KiB", "minimize"),

@@ -15,8 +15,10 @@ from edgenas.costs import conformal
 from edgenas.costs.calibration import FLOOR
 from edgenas.costs.features import operator_features, similarity
 from edgenas.costs.findings import Check, Finding, Subject
+from edgenas.costs.kinds import profile_command
+from edgenas.costs.known import OTHER_LEVEL
 from edgenas.costs.samples import SampledVisit, read_samples
-from edgenas.costs.table import journal_path, samples_path
+from edgenas.costs.table import journal_path, networks_journal_path, samples_path
 from edgenas.spaces.budget import BudgetProgram
 from edgenas.spaces.fold import Fold
 
@@ -45,12 +47,13 @@ def _rows_of_space(subject: Subject) -> Iterator[Finding]:
     missing = sorted(wanted - subject.rows.keys())
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        own = subject.passport
+        more = profile_command(space.command_options, own.runtime.name, own.kind, more=" --missing")
         yield Finding(
             "error",
             "missing rows",
             f"{len(missing)} of {len(wanted)} operators of {space.name} have no row: {named}",
-            f"measure them: edgenas profile {space.command_options} "
-            f"--runtime {subject.passport.runtime.name} --missing",
+            f"measure them: {more if own.kind == 'latency' else subject.again}",
         )
     foreign = len(subject.rows.keys() - wanted)
     if foreign:
@@ -60,7 +63,9 @@ def _rows_of_space(subject: Subject) -> Iterator[Finding]:
 
 def _unfinished(subject: Subject) -> Iterator[Finding]:
     """Yield a measurement that was begun and not finished."""
-    journal = journal_path(subject.path)
+    own, journal = subject.passport, journal_path(subject.path)
+    if own.kind != "latency":
+        journal = networks_journal_path(subject.path, own.kind, space=own.space.name)
     if journal.is_file():
         yield Finding(
             "note",
@@ -149,7 +154,8 @@ def _uncertain(subject: Subject) -> Iterator[Finding]:
 
 def _samples(subject: Subject) -> Iterator[Finding]:
     """Yield where the samples are missing or are not those of the rows."""
-    if subject.passport.provenance not in ("measured", "simulated"):
+    own = subject.passport
+    if own.network_plan is None and own.provenance not in ("measured", "simulated"):
         return
     path = samples_path(subject.path)
     if not path.is_file():
@@ -157,11 +163,12 @@ def _samples(subject: Subject) -> Iterator[Finding]:
         yield Finding("warning", "samples", f"{path.name} is not there", remedy)
         return
     try:
-        visits = read_samples(path)
+        visits = read_samples(path, own.kind)
     except TableError as error:
         yield Finding("error", "samples", str(error), f"restore it, or {subject.again}")
         return
-    yield from _samples_of_rows(subject, visits)
+    if own.network_plan is None:
+        yield from _samples_of_rows(subject, visits)
     yield from _samples_of_networks(subject, visits)
 
 
@@ -169,7 +176,7 @@ def _samples_of_rows(subject: Subject, visits: list[SampledVisit]) -> Iterator[F
     runs: dict[str, list[float]] = {}
     for visit in visits:
         if visit.artefact.startswith("op:"):
-            runs.setdefault(visit.artefact[3:], []).extend(visit.runs_ms)
+            runs.setdefault(visit.artefact[3:], []).extend(visit.runs)
     n_visits = Counter(visit.artefact[3:] for visit in visits if visit.artefact.startswith("op:"))
     inherited = sum(parent.n_rows for parent in subject.passport.parents)
     wrong = []
@@ -238,6 +245,19 @@ def _drift(subject: Subject) -> Iterator[Finding]:
             f"the device throttled {len(environment.throttle_pauses)} times; the measurement "
             f"waited {waited_s:.0f} s for it to cool",
         )
+
+
+def _level(subject: Subject) -> Iterator[Finding]:
+    """Yield the tables whose rows had to be brought to another level of the machine."""
+    for parent in subject.passport.parents:
+        if parent.level is not None and abs(parent.level - 1) > OTHER_LEVEL:
+            yield Finding(
+                "warning",
+                "level",
+                f"{parent.n_rows} rows are of the table of {parent.space} made {parent.created}, "
+                f"since when operators take {parent.level:.2f} times as long; they were scaled",
+                f"see with 'edgenas doctor' what has changed; {subject.again}",
+            )
 
 
 def _age(subject: Subject) -> Iterator[Finding]:
@@ -318,6 +338,7 @@ CHECKS: tuple[Check, ...] = (
     _outliers,
     _uncertain,
     _drift,
+    _level,
     _age,
     _errors,
     _extent,

@@ -17,6 +17,8 @@ from scipy.stats import t as student_t
 
 Floats = npt.NDArray[np.float64]
 
+_LEVEL_STD = 0.01  # of a session's level, a priori
+_LEVEL_SESSIONS = 1  # how many sessions that belief is worth
 _ROUNDING = 1e-9  # 10 * (1 - 0.9) is a little less than 1 in binary; the rank is meant to be 1
 
 
@@ -44,29 +46,36 @@ def lower_quantile(scores: Floats, confidence: float) -> float:
     return float(ordered[rank - 1])
 
 
-def with_sessions(scores: Floats, ratios: Floats, *, n_points: int = 200) -> Floats:
-    """Widen scores seen in few sessions to those of a session that was not seen.
+def with_sessions(errors: Floats, levels: Floats, *, n_points: int = 200) -> Floats:
+    """Return relative errors to expect in a session that was not seen.
 
     All networks of a session move together, so n sessions are n observations of that move,
-    however many networks they hold. A new session's move is drawn from the predictive Student t
-    distribution of the sessions' levels (normal levels, unknown mean and variance: Gelman et al.
-    2013, Bayesian Data Analysis, section 3.2), and joined with every score inside its session.
+    however many networks they hold. A new session's move is drawn from the posterior predictive
+    Student t distribution of the sessions' levels (normal levels, a scaled inverse chi-squared
+    prior on their variance: Gelman et al. 2013, Bayesian Data Analysis, section 3.3), and joined
+    with every error inside a session. The prior, a level that moves by 1 %, worth one session, is
+    about the middle of what machines showed (0.1 % to 3 %): processes started within minutes may
+    agree by luck, and a day later the machine is elsewhere (figures: benchmarks/costs).
 
     Args:
-        scores: relative errors by session, shape (n_sessions, n_networks).
-        ratios: levels of the sessions, shape (n_sessions,), n_sessions >= 2.
+        errors: relative errors of networks with the level of their session taken out, any order,
+            shape (n_errors,).
+        levels: of the sessions, against the one that costs are told for, shape (n_sessions,),
+            n_sessions >= 2.
         n_points: how many scores to return.
 
     Returns:
         Sorted scores, shape (n_points,): quantiles of the joint distribution.
     """
-    n = len(ratios)
-    inside = ((1 + scores) / (1 + np.median(scores, axis=1, keepdims=True))).ravel()
-    spread = float(np.std(np.log(ratios), ddof=1)) * sqrt(1 + 1 / n)
+    n = len(levels)
+    logs = np.log(levels)
+    seen = float(((logs - logs.mean()) ** 2).sum())
+    freedom = n - 1 + _LEVEL_SESSIONS
+    variance = (seen + _LEVEL_SESSIONS * _LEVEL_STD**2) / freedom
     steps = (np.arange(101) + 0.5) / 101
-    center = float(np.median(scores))
-    moves = (1 + center) * np.exp(spread * student_t.ppf(steps, df=n - 1))
-    joint = np.sort(np.outer(moves, inside).ravel()) - 1
+    spread = sqrt(variance * (1 + 1 / n))
+    moves = np.exp(logs.mean() + spread * student_t.ppf(steps, df=freedom))
+    joint = np.sort(np.outer(moves, 1 + errors).ravel()) - 1
     places = (np.arange(n_points) + 0.5) / n_points
     widened: Floats = np.quantile(joint, places)
     return widened

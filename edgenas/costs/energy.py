@@ -1,8 +1,8 @@
-"""Energy costs of operators: the power of their kind times their time, fitted to whole networks.
+"""What operators' energies are first thought to be: the power of their kind times their time.
 
 No meter is fast enough for one operator. What can be measured is the energy of whole networks; an
 operator's share of it is taken as its time times a power that all operators of its kind have, and
-that is the prior of the same regression which fits operators' times (`costs.calibration`).
+that is the prior of the regression which fits operators to networks (`costs.network_fit`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from scipy.optimize import nnls
 
 from edgenas.core.errors import CostError
 from edgenas.core.ops import OpSpec
-from edgenas.costs.calibration import Calibration, calibrate
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,19 +56,18 @@ def power_by_kind(
     return {kind: float(power) * 1e3 for kind, power in zip(kinds, watts, strict=True)}
 
 
-def calibrate_energy(
+def energy_prior(
     ops: Sequence[OpSpec], time_ms: Floats, counts: Floats, network_mj: Floats
-) -> Calibration:
-    """Return operators' energies inside a network; in its fields read mJ for ms.
+) -> Floats:
+    """Return what operators are first thought to cost inside a network, mJ, shape (n_operators,).
 
     Arguments and errors are those of `power_by_kind`.
     """
     powers = power_by_kind(ops, time_ms, counts, network_mj)
     least = 0.1 * float(network_mj.sum() / (counts @ time_ms).sum()) * 1e3
-    prior_mj = np.array(
+    return np.array(
         [max(powers[op.kind], least) * time / 1e3 for op, time in zip(ops, time_ms, strict=True)]
     )
-    return calibrate(ops, prior_mj, counts, network_mj)
 
 
 def _check(time_ms: Floats, counts: Floats, network_mj: Floats) -> None:

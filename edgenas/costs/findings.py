@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from edgenas.costs.kinds import profile_command
 from edgenas.costs.passport import Passport
 from edgenas.costs.rows import Row
 from edgenas.spaces.base import SearchSpace
@@ -43,10 +44,8 @@ class Subject:
     def again(self) -> str:
         """The command that measures the table anew."""
         own = self.passport
-        return (
-            f"edgenas profile {own.space.command_options} --runtime {own.runtime.name} "
-            f"--precision {own.runtime.precision} --force"
-        )
+        more = f" --precision {own.runtime.precision} --force"
+        return profile_command(own.space.command_options, own.runtime.name, own.kind, more=more)
 
 
 Check = Callable[[Subject], Iterator[Finding]]

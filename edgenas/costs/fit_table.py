@@ -10,11 +10,10 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import OpSpec
-from edgenas.costs.accuracy import error_report
-from edgenas.costs.conformal import with_sessions
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
 from edgenas.costs.fit import Fitted, fit_costs
 from edgenas.costs.passport import CalibrationRecord
+from edgenas.costs.repeated import Repeated
 from edgenas.costs.rows import Row
 from edgenas.costs.table import CostTable
 from edgenas.costs.transfer import Transferred, transfer_costs
@@ -72,19 +71,19 @@ def fit_table(
         UsageError: shapes that do not fit, times that are not above 0.
         MissingCostError: `prior_table` lacks an operator of the space.
     """
-    sessions = _Sessions.of(timings_ms, len(networks))
-    if times_at is not None and len(sessions.times_ms) > 1:
+    sessions = Repeated.of(timings_ms, len(networks))
+    if times_at is not None and len(sessions.costs) > 1:
         raise UsageError("times_at goes with one session; several sessions show drift themselves")
     ops = space.distinct_ops()
     counts = operator_counts(space, networks, ops)
     std: Floats | None = None
     if prior_table is None:
-        prior, overhead = driven_prior(operator_drivers(ops), counts, sessions.network_ms)
+        prior, overhead = driven_prior(operator_drivers(ops), counts, sessions.typical)
     else:
-        prior, std, overhead = _costs_of(prior_table, ops)
+        prior, std, overhead = costs_of(prior_table, ops)
     fitted = fit_costs(
         counts,
-        sessions.network_ms,
+        sessions.typical,
         prior,
         std,
         similarity=similarity(operator_features(ops)),
@@ -92,10 +91,10 @@ def fit_table(
         times_at=times_at,
     )
     left_out = fitted.left_out_ms
-    steady = sessions.times_ms / (1 + fitted.drift_share)  # no drift: as they were timed
+    steady = sessions.costs / (1 + fitted.drift_share)  # no drift: as they were timed
     errors = steady / left_out - 1 if len(steady) > 1 else fitted.scores[None]
     record = _record(fitted, sessions, steady, left_out, errors)
-    return FittedTable(_rows(ops, counts, fitted), record, fitted)
+    return FittedTable(fitted_rows(ops, counts, fitted), record, fitted)
 
 
 def transfer_table(
@@ -113,56 +112,26 @@ def transfer_table(
         UsageError: fewer than five networks, shapes that do not fit, times not above 0.
         MissingCostError: `source` lacks an operator of the space.
     """
-    sessions = _Sessions.of(timings_ms, len(networks))
+    sessions = Repeated.of(timings_ms, len(networks))
     ops = space.distinct_ops()
     counts = operator_counts(space, networks, ops)
-    cost, std, overhead = _costs_of(source, ops)
+    cost, std, overhead = costs_of(source, ops)
     moved: Transferred = transfer_costs(
         cost,
         counts,
-        sessions.network_ms,
+        sessions.typical,
         kinds=[op.kind for op in ops],
         source_std=std,
         source_overhead_ms=overhead,
         similarity=similarity(operator_features(ops)),
     )
-    times, left_out = sessions.times_ms, moved.left_out_ms
+    times = sessions.costs
     errors = np.outer(sessions.levels, 1 + moved.scores) - 1
-    record = _record(moved.fitted, sessions, times, left_out, errors)
-    return FittedTable(_rows(ops, counts, moved.fitted), record, moved.fitted, moved.ratio)
+    record = _record(moved.fitted, sessions, times, moved.left_out_ms, errors)
+    return FittedTable(fitted_rows(ops, counts, moved.fitted), record, moved.fitted, moved.ratio)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sessions:
-    """Networks' times by session, shape (n_sessions, n_networks)."""
-
-    times_ms: Floats
-
-    @classmethod
-    def of(cls, timings_ms: Floats, n_networks: int) -> _Sessions:
-        times = np.atleast_2d(timings_ms)
-        if times.ndim != 2 or times.shape[1] != n_networks:
-            raise UsageError(
-                f"timings of shape {timings_ms.shape} for {n_networks} networks; expected "
-                "(n_networks,) or (n_sessions, n_networks)"
-            )
-        return cls(times)
-
-    @property
-    def levels(self) -> Floats:
-        """How much slower than the typical session each was, shape (n_sessions,)."""
-        found = np.median(self.times_ms / np.median(self.times_ms, axis=0), axis=1)
-        levels: Floats = found / np.median(found)
-        return levels
-
-    @property
-    def network_ms(self) -> Floats:
-        """Every network's time in a typical session, shape (n_networks,)."""
-        typical: Floats = np.median(self.times_ms / self.levels[:, None], axis=0)
-        return typical
-
-
-def _costs_of(table: CostTable, ops: list[OpSpec]) -> tuple[Floats, Floats | None, float]:
+def costs_of(table: CostTable, ops: list[OpSpec]) -> tuple[Floats, Floats | None, float]:
     """Return costs, their deviations if all are known, and the overhead."""
     rows = [table[op] for op in ops]
     stds = [row.std for row in rows]
@@ -175,7 +144,8 @@ def _costs_of(table: CostTable, ops: list[OpSpec]) -> tuple[Floats, Floats | Non
     )
 
 
-def _rows(ops: list[OpSpec], counts: Floats, fitted: Fitted) -> tuple[Row, ...]:
+def fitted_rows(ops: list[OpSpec], counts: Floats, fitted: Fitted) -> tuple[Row, ...]:
+    """Return a row an operator; `n_visits` counts the networks that ran it."""
     seen = (counts > 0).sum(axis=0)
     return tuple(
         Row(op.key, float(cost), float(std), None, int(n))
@@ -184,23 +154,12 @@ def _rows(ops: list[OpSpec], counts: Floats, fitted: Fitted) -> tuple[Row, ...]:
 
 
 def _record(
-    fitted: Fitted, sessions: _Sessions, steady_ms: Floats, left_out_ms: Floats, errors: Floats
+    fitted: Fitted, sessions: Repeated, steady_ms: Floats, left_out_ms: Floats, errors: Floats
 ) -> CalibrationRecord:
     """Describe the fit; `errors` are of networks left out, shape (n_sessions, n)."""
-    again = len(sessions.times_ms) > 1
-    levels = sessions.levels
-    scores = with_sessions(errors, levels) if again else np.sort(errors[0])
-    network_ms = sessions.network_ms
-    times = sessions.times_ms
+    network_ms = sessions.typical
     return CalibrationRecord(
-        n_networks=len(network_ms),
-        hyperparameters={name: round(value, 6) for name, value in fitted.hyperparameters.items()},
-        n_floored=fitted.n_floored,
-        session_ratios=[round(float(level), 6) for level in levels] if again else None,
-        scores=scores.round(6).tolist(),
-        held_out=error_report(steady_ms.ravel(), np.tile(left_out_ms, len(times))),
-        naive_sum=None,
-        noise_ceiling=error_report(times[1:].ravel(), times[:-1].ravel()) if again else None,
+        **sessions.record(fitted, steady_ms, left_out_ms, errors),
         latency_range_ms=(float(network_ms.min()), float(network_ms.max())),
         overhead_ms=fitted.overhead_ms,
         boundary_ms=0.0,

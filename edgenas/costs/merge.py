@@ -13,9 +13,9 @@ from edgenas.core.errors import MissingCostError, TableError, TableMismatchError
 from edgenas.core.version import __version__
 from edgenas.costs.passport import (
     CalibrationRecord,
-    EnergyCalibrationRecord,
     ErrorReport,
     FitRecord,
+    NetworkFitRecord,
     ParentRecord,
     Passport,
     SpaceIdentity,
@@ -64,14 +64,14 @@ def merge(
     passport = Passport(
         kind=own.kind,
         unit=own.unit,
-        provenance="merged",
+        provenance="modelled" if _any_modelled(tables) else "merged",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         tool_version=__version__,
         space=identity,
         device=own.device,
         runtime=own.runtime,
         calibration=fit if isinstance(fit, CalibrationRecord) else None,
-        energy_calibration=fit if isinstance(fit, EnergyCalibrationRecord) else None,
+        network_fit=fit if isinstance(fit, NetworkFitRecord) else None,
         parents=[
             parent_record(table, sum(owner is table for _, owner in chosen.values()))
             for table in tables
@@ -88,6 +88,11 @@ def merge(
             "space that the result is to serve"
         )
     return merged
+
+
+def _any_modelled(tables: Sequence[CostTable]) -> bool:
+    """Return whether some of the costs were never measured; whoever uses the result is told."""
+    return any(table.passport.provenance == "modelled" for table in tables)
 
 
 def parent_record(table: CostTable, n_rows: int) -> ParentRecord:
@@ -201,15 +206,8 @@ def _pooled(
         "naive_sum": _worst([fit.naive_sum for fit in fits]),
         "noise_ceiling": _worst([fit.noise_ceiling for fit in fits]),
     }
-    if isinstance(fits[0], EnergyCalibrationRecord):
-        return EnergyCalibrationRecord(
-            energy_range_mj=(low, high),
-            overhead_mj=overhead,
-            boundary_mj=0.0,
-            boundary_in_mj_per_kib=0.0,
-            boundary_out_mj_per_kib=0.0,
-            **values,
-        )
+    if isinstance(fits[0], NetworkFitRecord):
+        return NetworkFitRecord(cost_range=(low, high), overhead_cost=overhead, **values)
     return CalibrationRecord(
         latency_range_ms=(low, high),
         overhead_ms=overhead,

@@ -13,7 +13,7 @@ from edgenas.core.errors import UsageError
 from edgenas.core.measurement import Coverage, Prediction
 from edgenas.costs import conformal
 from edgenas.costs.conditions import Mismatch
-from edgenas.costs.passport import UNITS, Kind
+from edgenas.costs.kinds import UNITS, Kind
 from edgenas.costs.table import CostTable
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.budget import BudgetProgram
@@ -76,7 +76,11 @@ class CostModel:
                 f"its costs were published by others ({own.device.slug}) and never held against "
                 "whole networks here: predictions have no interval"
             )
-        elif own.provenance != "measured":
+        elif own.provenance == "modelled":
+            found.append(
+                f"its {own.kind} is modelled from powers in the device's description, not measured"
+            )
+        elif own.provenance != "measured" and own.network_plan is None:
             found.append(f"its costs are {own.provenance}, not measured operator by operator")
         return tuple(found)
 

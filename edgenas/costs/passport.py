@@ -7,6 +7,7 @@ match the table's content, is refused.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from hashlib import sha256
 from typing import Annotated, Any, Literal, Self
 
@@ -14,15 +15,12 @@ from pydantic import Field, model_validator
 
 from edgenas.core.errors import UsageError
 from edgenas.core.schema import StrictModel
+from edgenas.costs.kinds import UNITS, Kind, Unit
 from edgenas.spaces.base import command_options
 
-Kind = Literal["latency", "energy"]
-Unit = Literal["ms", "mJ"]
 Provenance = Literal[
     "measured", "simulated", "published", "fitted", "transferred", "merged", "modelled"
 ]
-
-UNITS: dict[Kind, Unit] = {"latency": "ms", "energy": "mJ"}
 
 
 class SpaceIdentity(StrictModel):
@@ -142,14 +140,14 @@ class FitRecord(StrictModel):
     """The same networks in each process against the process before; None: timed only once."""
 
     @property
+    @abstractmethod
     def value_range(self) -> tuple[float, float]:
         """Least and greatest cost of the networks, in the table's unit."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def overhead(self) -> float:
         """What every network costs beside its operators, in the table's unit."""
-        raise NotImplementedError
 
 
 class CalibrationRecord(FitRecord):
@@ -172,24 +170,58 @@ class CalibrationRecord(FitRecord):
         return self.overhead_ms
 
 
-class EnergyCalibrationRecord(FitRecord):
-    """The fit of energies."""
+class NetworkFitRecord(FitRecord):
+    """The fit of costs that only whole networks show, in the table's unit."""
 
-    energy_range_mj: tuple[float, float]
-    overhead_mj: float
-    boundary_mj: float
-    boundary_in_mj_per_kib: float
-    boundary_out_mj_per_kib: float
+    cost_range: tuple[float, float]
+    overhead_cost: float
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Least and greatest energy of the networks, mJ."""
-        return self.energy_range_mj
+        """Least and greatest cost of the networks, in the table's unit."""
+        return self.cost_range
 
     @property
     def overhead(self) -> float:
-        """What every network takes beside its operators, mJ."""
-        return self.overhead_mj
+        """What every network costs beside its operators, in the table's unit."""
+        return self.overhead_cost
+
+
+class NetworkPlanRecord(StrictModel):
+    """How whole networks were measured where operators cannot be.
+
+    What is None is not part of that measurement.
+    """
+
+    seed: int
+    n_networks: int
+    n_sessions: int
+    """How often every network was measured, far apart."""
+    n_processes: int | None = None
+    """Processes that had loaded nothing before, to each network and session."""
+    run_s: float | None = None
+    """How long each network ran back to back, for its energy or for the load's end."""
+    idle_s: float | None = None
+    """Rest between them that counts as idle."""
+    tail_s: float | None = None
+    """How much of the end of the load counts."""
+    meter: str | None = None
+    order: str = "every session is a random permutation of the networks"
+
+    def in_words(self) -> str:
+        """Return the plan as a sentence without its end."""
+        parts = [f"{self.n_networks} whole networks, {self.n_sessions} session(s)"]
+        if self.n_processes is not None:
+            parts.append(f"each loaded in {self.n_processes} new process(es)")
+        if self.run_s is not None:
+            parts.append(f"each run back to back for {self.run_s:g} s")
+        if self.tail_s is not None:
+            parts.append(f"of which the last {self.tail_s:g} s count")
+        if self.idle_s is not None:
+            parts.append(f"with {self.idle_s:g} s of rest between")
+        if self.meter is not None:
+            parts.append(f"meter: {self.meter}")
+        return "; ".join([", ".join(parts), self.order])
 
 
 class StateRecord(StrictModel):
@@ -226,6 +258,9 @@ class ParentRecord(StrictModel):
     space: str
     n_rows: int = Field(ge=0)
     """How many of its rows are in this table."""
+    level: float | None = Field(default=None, gt=0)
+    """How much longer its operators took when some were timed again; the times alone of its rows
+    are multiplied by it. None: none was timed again."""
 
 
 class SourceFile(StrictModel):
@@ -248,7 +283,9 @@ class SourceRecord(StrictModel):
 class Passport(StrictModel):
     """Everything that must hold for the table to be used.
 
-    Only what was measured has a plan and a drift; only what is published has no calibration.
+    Only operators that were measured have a plan and a drift; only what is published was never
+    fitted to networks. Latencies have a `calibration`, other kinds a `network_fit`, and a
+    `network_plan` where their networks were measured for them.
     """
 
     schema_version: Literal[1] = 1
@@ -265,7 +302,8 @@ class Passport(StrictModel):
     drift: DriftRecord | None = None
     environment: EnvironmentRecord | None = None
     calibration: CalibrationRecord | None = None
-    energy_calibration: EnergyCalibrationRecord | None = None
+    network_plan: NetworkPlanRecord | None = None
+    network_fit: NetworkFitRecord | None = None
     parents: list[ParentRecord] = Field(default_factory=list)
     source: SourceRecord | None = None
     checksum: str
@@ -274,7 +312,7 @@ class Passport(StrictModel):
     @property
     def fit(self) -> FitRecord | None:
         """How the costs were fitted to whole networks; None: they never were."""
-        return self.calibration if self.kind == "latency" else self.energy_calibration
+        return self.calibration if self.kind == "latency" else self.network_fit
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -285,17 +323,17 @@ class Passport(StrictModel):
             raise ValueError(
                 f"'{lacking[0]}' is missing; a {self.kind} table that is {self.provenance} has it"
             )
-        if self.kind == "latency" and self.energy_calibration is not None:
-            raise ValueError("'energy_calibration' stands in a table of latencies")
-        if self.kind == "energy" and self.calibration is not None:
-            raise ValueError("'calibration' stands in a table of energies")
+        foreign = ("network_fit", "network_plan") if self.kind == "latency" else ("calibration",)
+        for name in foreign:
+            if getattr(self, name) is not None:
+                raise ValueError(f"'{name}' does not belong into a table of {self.kind}")
         return self
 
     def _needed(self) -> tuple[str, ...]:
         """Return the keys that may be left out by other tables, and not by this one."""
         if self.provenance == "published":
             return ("source",)
-        fit = "calibration" if self.kind == "latency" else "energy_calibration"
+        fit = "calibration" if self.kind == "latency" else "network_fit"
         if self.provenance in ("measured", "simulated"):
             return ("plan", "duration_s", "drift", fit)
         return (fit,)

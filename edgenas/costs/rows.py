@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from edgenas.core.errors import SpaceError, TableError
 from edgenas.core.ops import parse_key
-from edgenas.costs.passport import UNITS, Kind, Passport
+from edgenas.costs.kinds import UNITS, Kind, column_of
+from edgenas.costs.passport import Passport
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One operator, in the unit of its table (milliseconds, or millijoules).
+    """One operator, in the unit of its table.
 
     Attributes:
         operator: its key.
@@ -35,7 +36,7 @@ class Row:
 def columns(kind: Kind) -> tuple[str, ...]:
     """Return the columns of a table of this kind, the unit in their names."""
     unit = UNITS[kind].lower()
-    return ("operator", f"{kind}_{unit}", f"std_{unit}", f"isolated_{unit}", "n_visits")
+    return ("operator", column_of(kind), f"std_{unit}", f"isolated_{unit}", "n_visits")
 
 
 def to_csv(rows: Iterable[Row], kind: Kind) -> str:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgenas.core.errors import CostError, NoTableError, SchemaError, UsageError
+from edgenas.core.errors import CostError, NoTableError, SchemaError, TableError, UsageError
 from edgenas.core.paths import search_path, user_folder
 from edgenas.costs.conditions import Conditions
-from edgenas.costs.passport import Kind
+from edgenas.costs.kinds import Kind, profile_command
 from edgenas.costs.table import CostTable
 from edgenas.spaces.base import SearchSpace
 
@@ -68,9 +68,14 @@ def locate(name: str | Path) -> Path:
 
 
 def find_table(
-    space: SearchSpace, asked: Conditions, *, slug: str, shipped: bool = True
+    space: SearchSpace,
+    asked: Conditions,
+    *,
+    slug: str,
+    shipped: bool = True,
+    kind: Kind = "latency",
 ) -> CostTable:
-    """Return the latency table of `space` for a device, the user's own before a shipped one.
+    """Return the table of `space` for a device, the user's own before a shipped one.
 
     Without `shipped` only the user's own tables count.
 
@@ -90,11 +95,12 @@ def find_table(
             runtime=asked.runtime,
             precision=asked.precision,
             space=space.name,
+            kind=kind,
         )
         if not path.is_file():
             continue
         try:
-            table = CostTable.load(path)
+            table = load_kind(path, kind)
             table.check_serves(space, asked)
         except (CostError, SchemaError) as error:
             first = first or error
@@ -103,7 +109,18 @@ def find_table(
     if first is not None:
         raise first
     raise NoTableError(
-        f"there is no latency table of {space.name} for device {slug}, {asked.runtime} "
-        f"{asked.precision}; make it with 'edgenas profile {space.command_options} "
-        f"--runtime {asked.runtime}'"
+        f"there is no {kind} table of {space.name} for device {slug}, {asked.runtime} "
+        f"{asked.precision}; make it with "
+        f"'{profile_command(space.command_options, asked.runtime, kind)}'"
     )
+
+
+def load_kind(path: Path, kind: Kind) -> CostTable:
+    """Return the table at `path`, which has to be of that kind (errors as `CostTable.load`)."""
+    table = CostTable.load(path)
+    if table.passport.kind != kind:
+        raise TableError(
+            f"{path} holds {table.passport.kind}, and {kind} is asked for; it is in the wrong "
+            "place, or was named for the wrong kind"
+        )
+    return table

@@ -18,11 +18,20 @@ from edgenas.core.files import write_text
 from edgenas.core.ops import OpSpec
 from edgenas.core.schema import dump_yaml, load_yaml
 from edgenas.costs.conditions import Conditions, Mismatch, check_aspects
+from edgenas.costs.kinds import SOURCES, Kind, profile_command
 from edgenas.costs.passport import Passport
 from edgenas.costs.rows import Row, checked, from_csv, to_csv
 from edgenas.spaces.base import SearchSpace
 
-__all__ = ["CostTable", "Row", "journal_path", "passport_path", "read_files", "samples_path"]
+__all__ = [
+    "CostTable",
+    "Row",
+    "journal_path",
+    "networks_journal_path",
+    "passport_path",
+    "read_files",
+    "samples_path",
+]
 
 
 class CostTable:
@@ -48,10 +57,13 @@ class CostTable:
             near = get_close_matches(op.key, self.rows, n=2, cutoff=0.6)
             nearest = f"; nearest rows: {', '.join(near)}" if near else ""
             own = self.passport
+            more = " --missing" if own.kind == "latency" else " --force"
+            command = profile_command(
+                own.space.command_options, own.runtime.name, own.kind, more=more
+            )
             raise MissingCostError(
                 f"{self.source} has no row for {op.key}{nearest}; unknown operators are not "
-                f"guessed: run 'edgenas profile {own.space.command_options} "
-                f"--runtime {own.runtime.name} --missing' to measure it"
+                f"guessed: run '{command}' to measure it"
             )
         return row
 
@@ -107,9 +119,10 @@ class CostTable:
         wrong = [mismatch for mismatch in found if mismatch.aspect not in accepted]
         if wrong:
             aspects = ",".join(dict.fromkeys(mismatch.aspect for mismatch in found))
+            kind = self.passport.kind
             raise TableMismatchError(
                 f"{self.source} serves something else: {'; '.join(map(str, wrong))}; "
-                f"run 'edgenas profile {space.command_options} --runtime {asked.runtime}' "
+                f"run '{profile_command(space.command_options, asked.runtime, kind)}' "
                 f"on that device; to use this table all the same: --accept-mismatch {aspects}, "
                 "and every result says so"
             )
@@ -194,6 +207,14 @@ def samples_path(path: Path) -> Path:
 def journal_path(path: Path) -> Path:
     """Return where an unfinished measurement of the table at `path` is."""
     return _beside(path, ".journal.jsonl")
+
+
+def networks_journal_path(path: Path, kind: Kind, *, space: str) -> Path:
+    """Return where the unfinished measurement is of networks for a table at `path`.
+
+    Kinds that are measured at once share it.
+    """
+    return path.with_name(f"{space}.{SOURCES[kind]}.journal.jsonl")
 
 
 def _waiting_path(path: Path) -> Path:

@@ -84,6 +84,40 @@ class MeasuredLatency(StrictModel):
     p90_ms: float
 
 
+class PredictedCost(StrictModel):
+    """What was predicted beside the latency, in `unit`; the fields are those of the latency's."""
+
+    objective: str
+    unit: str
+    device: str
+    runtime: str
+    value: float
+    low: float | None
+    high: float | None
+    confidence: float
+    coverage: Coverage
+    provenance: str
+    mismatch: tuple[str, ...] = ()
+
+
+class MeasuredCost(StrictModel):
+    """What was measured of the exported file beside its latency, in `unit`.
+
+    A measured energy has an interval and names its meter; `provenance` is ``modelled`` where it
+    was not measured but follows from powers in the device's description.
+    """
+
+    objective: str
+    unit: str
+    device: str
+    runtime: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    provenance: str = "measured"
+    meter: str | None = None
+
+
 class FileEntry(StrictModel):
     """The model file."""
 
@@ -148,6 +182,8 @@ class Manifest(StrictModel):
     checks: tuple[CheckEntry, ...]
     predicted_latency: PredictedLatency | None
     measured_latency: MeasuredLatency | None
+    predicted_costs: tuple[PredictedCost, ...] = ()
+    measured_costs: tuple[MeasuredCost, ...] = ()
     not_run: dict[str, str]
     versions: dict[str, str]
 
@@ -162,6 +198,7 @@ def make_manifest(  # noqa: PLR0913
     interpolation: str = "bilinear",
     predicted_latency: PredictedLatency | None = None,
     measured_latency: MeasuredLatency | None = None,
+    predicted_costs: Sequence[PredictedCost] = (),
     not_run: dict[str, str] | None = None,
 ) -> Manifest:
     """Return the manifest of an exported file.
@@ -209,6 +246,7 @@ def make_manifest(  # noqa: PLR0913
         checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
         predicted_latency=predicted_latency,
         measured_latency=measured_latency,
+        predicted_costs=tuple(predicted_costs),
         not_run=reasons | (not_run or {}),
         versions=tool_versions(),
     )

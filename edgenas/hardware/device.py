@@ -36,6 +36,8 @@ class Device:
         self._preparation: Preparation | None = None
         self._device_lock: DeviceLock | None = None
         self._boot: str | None = None
+        self.engine_versions: dict[str, str | None] = {}
+        """By runtime, where it was asked for; see `edgenas.runtimes.bench.engine_version`."""
 
     @property
     def id(self) -> str:
@@ -178,6 +180,7 @@ class Device:
         if self._preparation is not None:
             self._preparation.renew()
         self._boot = self.connector.boot
+        self.engine_versions.clear()
 
     def _new_preparation(self) -> Preparation:
         def match_key() -> str:

@@ -48,7 +48,7 @@ class TimingBench(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Observation:
     """One thing about the device, how bad it is for timings, and what to do about it."""
 
     name: str
@@ -70,7 +70,7 @@ class NoiseFloor:
     within_visit: float
     between_visits: float
     slow_share: float
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,14 +153,14 @@ def judge(
     *,
     timer_resolution_ns: int,
 ) -> NoiseFloor:
-    """Return the noise in `samples_ms`, shape (n_visits, n_runs), and findings on its causes."""
+    """Return the noise in `samples_ms`, shape (n_visits, n_runs), and what may cause it."""
     medians = np.median(samples_ms, axis=1)
     best = float(medians.min())
     within = float(np.median(np.ptp(samples_ms, axis=1) / medians))
     low, high = np.percentile(medians, [10, 90])
     between = float((high - low) / best)
     slow = float(np.mean(medians > _SLOW * best))
-    findings = (
+    observations = (
         _graded(
             "spread within a visit", within, "{:.1%}", (0.05, 0.20),
             "close other programs, or measure more runs a visit",
@@ -177,21 +177,21 @@ def judge(
             "timer resolution over the model's time", timer_resolution_ns / (best * 1e6), "{:.2%}",
             (0.01, 0.05), "time longer models; very short ones cannot be told apart",
         ),
-        *system_findings(before, after),
+        *system_observations(before, after),
     )  # fmt: skip
-    return NoiseFloor(best, within, between, slow, findings)
+    return NoiseFloor(best, within, between, slow, observations)
 
 
-def system_findings(before: SystemState, after: SystemState) -> list[Finding]:
-    """Return findings on whatever the device tells about itself."""
-    findings = []
+def system_observations(before: SystemState, after: SystemState) -> list[Observation]:
+    """Return observations on whatever the device tells about itself."""
+    observations = []
     if before.load_average is not None:  # the measuring process itself is in the later one
-        findings.append(
+        observations.append(
             _graded("load average", before.load_average, "{:.2f}", (0.5, 1.5), "end other programs")
         )
     stolen = _stolen(before, after)
     if stolen is not None:
-        findings.append(
+        observations.append(
             _graded(
                 "time stolen by other virtual machines", stolen, "{:.1%}", (0.005, 0.05),
                 "measure at a quieter time, or on a machine that is not shared",
@@ -199,31 +199,33 @@ def system_findings(before: SystemState, after: SystemState) -> list[Finding]:
         )  # fmt: skip
     if after.governors:
         fixed = set(after.governors) <= {"performance", "userspace"}
-        findings.append(
-            Finding(
+        observations.append(
+            Observation(
                 "CPU governor", "ok" if fixed else "warning", ", ".join(after.governors),
                 "" if fixed else "let the device's description set it (see docs/devices.md), "
                 "or run there: sudo cpupower frequency-set -g performance",
             )
         )  # fmt: skip
     else:
-        findings.append(Finding("CPU governor", "note", "not visible", "clocks cannot be checked"))
+        observations.append(
+            Observation("CPU governor", "note", "not visible", "clocks cannot be checked")
+        )
     if after.turbo is not None:
-        findings.append(
-            Finding(
+        observations.append(
+            Observation(
                 "turbo", "note" if after.turbo else "ok", "on" if after.turbo else "off",
                 "turn it off for steadier, slower clocks" if after.turbo else "",
             )
         )  # fmt: skip
     if after.free_kib is not None:
         tight = after.free_kib < 1 << 20
-        findings.append(
-            Finding(
+        observations.append(
+            Observation(
                 "free memory", "warning" if tight else "ok", f"{after.free_kib / 1024:.0f} MiB",
                 "free some: models that are paged out are timed with the disk" if tight else "",
             )
         )  # fmt: skip
-    return findings
+    return observations
 
 
 def _stolen(before: SystemState, after: SystemState) -> float | None:
@@ -236,9 +238,9 @@ def _stolen(before: SystemState, after: SystemState) -> float | None:
 
 def _graded(
     name: str, value: float, shown: str, limits: tuple[float, float], remedy: str
-) -> Finding:
-    """Return a finding: a note above the first limit, a warning above the second."""
+) -> Observation:
+    """Return an observation: a note above the first limit, a warning above the second."""
     severity: Severity = "ok"
     if value > limits[0]:
         severity = "warning" if value > limits[1] else "note"
-    return Finding(name, severity, shown.format(value), "" if severity == "ok" else remedy)
+    return Observation(name, severity, shown.format(value), "" if severity == "ok" else remedy)

@@ -12,7 +12,7 @@ from edgenas.core.measurement import MeasurementPlan
 from edgenas.hardware.device import Device
 from edgenas.hardware.energy import EnergyReading, Window, energy_of_run, modelled_energy
 from edgenas.hardware.power import Meter, Reading, find_meter
-from edgenas.hardware.power.settings import ModelledSettings
+from edgenas.hardware.power.settings import ModelledSettings, PowerSettings
 from edgenas.hardware.power.shell_sampler import ShellSampler
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress, silent
@@ -59,13 +59,7 @@ def measure_energy(
         DeviceError: the device file says nothing of power, the meter is missing, too slow or
             wrong, or the engine failed; nothing is returned for any file.
     """
-    settings = device.description.power
-    if settings is None:
-        raise DeviceError(
-            f"the description of the device {device.id!r} says nothing of power; add to it "
-            "power: {meter: ina3221, rails: [VDD_IN]} (or rapl, nvml, android, tegrastats), or "
-            "power: {meter: modelled, idle_mw: ..., active_mw: [...]}"
-        )
+    settings = power_of(device)
     if isinstance(settings, ModelledSettings):
         return _modelled(device, runtime, paths, settings, plan, progress)
     with open_bench(device, runtime, timeout_s=plan.timeout_s) as bench:
@@ -73,6 +67,22 @@ def measure_energy(
         if isinstance(bench, AgentBench):
             return _by_agent(bench, meter, paths, plan, progress)
         return _by_shell(bench, meter, paths, plan, progress)
+
+
+def power_of(device: Device) -> PowerSettings:
+    """Return what the description of a device says of its power.
+
+    Raises:
+        DeviceError: nothing.
+    """
+    settings = device.description.power
+    if settings is None:
+        raise DeviceError(
+            f"the description of the device {device.id!r} says nothing of power; add to it "
+            "power: {meter: ina3221, rails: [VDD_IN]} (or rapl, nvml, android, tegrastats), or "
+            "power: {meter: modelled, idle_mw: ..., active_mw: [...]}"
+        )
+    return settings
 
 
 def _modelled(  # noqa: PLR0913

@@ -21,8 +21,9 @@ _N_PROCESSES = 5
 class Footprint:
     """One model file, loaded in several processes that had loaded nothing before.
 
-    `load_ms` and `first_ms` (None if not told) are medians; `build_ms` what the engine took to
-    compile the file on the device, once for all who keep the result. `peak_memory_kib` is the
+    `load_ms` and `first_ms` (None if not told) are the least of the processes, as a latency is the
+    least run: whatever disturbs makes them longer. `build_ms` is what the engine took to compile
+    the file on the device, once for all who keep the result. `peak_memory_kib` is the
     most that loading and the first run added in any of them, None if the device does not tell.
     """
 
@@ -70,8 +71,8 @@ def _footprint(loads: list[LoadInfo]) -> Footprint:
     firsts = [load.first_ms for load in loads if load.first_ms is not None]
     peaks = [load.peak_memory_kib for load in loads if load.peak_memory_kib is not None]
     return Footprint(
-        load_ms=median(load.load_ms for load in loads),
+        load_ms=min(load.load_ms for load in loads),
         build_ms=median(load.build_ms for load in loads),
-        first_ms=median(firsts) if len(firsts) == len(loads) else None,
+        first_ms=min(firsts) if len(firsts) == len(loads) else None,
         peak_memory_kib=max(peaks) if len(peaks) == len(loads) else None,
     )

@@ -13,6 +13,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.hardware.device import Device
 from edgenas.profiling.progress import Progress, silent
+from edgenas.profiling.retrying import with_retries
 from edgenas.profiling.schedule import schedule
 from edgenas.profiling.workload import model_bytes
 from edgenas.runtimes.base import RUNTIMES
@@ -22,49 +23,82 @@ from edgenas.spaces.base import SearchSpace
 _CHUNK = 16  # visits between two looks at the clock
 
 
-def measure_files(
+def measure_files(  # noqa: PLR0913
     device: Device,
     runtime: str,
     paths: Mapping[str, Path],
     plan: MeasurementPlan,
     *,
+    n_retries: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Measurement]:
     """Time the model files `paths` (by a key of the caller's) and return a measurement each.
 
-    The visits of all files are mixed in random order.
+    The visits of all files are mixed in random order. A measuring process or a connection that is
+    lost is started anew, up to `n_retries` times in a row; finished visits count.
 
     Raises:
+        OtherDeviceError: another device answers where this one was.
         DeviceError: the device or the engine failed; nothing is returned for any file.
     """
     keys = list(paths)
-    samples: dict[str, list[list[float]]] = {key: [] for key in keys}
-    order = [
-        key
-        for key in schedule(
-            dict.fromkeys(keys, plan.n_visits), anchor="", anchor_every=10**9, seed=plan.seed
-        )
-        if key
-    ]
-    with open_bench(device, runtime, timeout_s=plan.timeout_s) as bench:
-        for key in keys:
-            bench.load(key, paths[key])
-        began = time.monotonic()
-        for start in range(0, len(order), _CHUNK):
-            chunk = order[start : start + _CHUNK]
-            for visit in bench.visit(
-                chunk,
-                n_runs=plan.n_runs,
-                n_warmup=plan.n_warmup,
-                timeout_s=plan.timeout_s * len(chunk),
-            ):
-                samples[visit.key].append(list(visit.samples_ms))
-            done = start + len(chunk)
-            progress(f"timing on {runtime}", done, len(order))
-            ahead = plan.spread_s * done / len(order) - (time.monotonic() - began)
-            if ahead > 0 and done < len(order):
-                time.sleep(ahead)
-    return {key: Measurement(key, np.array(samples[key])) for key in keys}
+    visits = dict.fromkeys(keys, plan.n_visits)
+    order = [key for key in schedule(visits, anchor="", anchor_every=10**9, seed=plan.seed) if key]
+    run = _Run(device, runtime, paths, plan, order, progress)
+    with device.claim():
+        _ = device.fingerprint  # by which the device is known again
+        with_retries(device, run.attempt, lambda: run.n_done, n_retries=n_retries)
+    return {key: Measurement(key, np.array(run.samples[key])) for key in keys}
+
+
+class _Run:
+    """A measurement of files that goes on where it was cut off."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        device: Device,
+        runtime: str,
+        paths: Mapping[str, Path],
+        plan: MeasurementPlan,
+        order: list[str],
+        progress: Progress,
+    ) -> None:
+        self.device, self.runtime, self.paths, self.plan = device, runtime, paths, plan
+        self.order, self.progress = order, progress
+        self.samples: dict[str, list[list[float]]] = {key: [] for key in paths}
+        self.n_done = 0
+        self._began: float | None = None
+
+    def attempt(self) -> None:
+        """Make the visits that are left in one measuring process."""
+        plan, left = self.plan, self.order[self.n_done :]
+        with open_bench(self.device, self.runtime, timeout_s=plan.timeout_s) as bench:
+            for key in self.paths:
+                if key in left:
+                    bench.load(key, self.paths[key])
+            if self._began is None:
+                self._began = time.monotonic()
+            for start in range(0, len(left), _CHUNK):
+                chunk = left[start : start + _CHUNK]
+                visits = bench.visit(
+                    chunk,
+                    n_runs=plan.n_runs,
+                    n_warmup=plan.n_warmup,
+                    timeout_s=plan.timeout_s * len(chunk),
+                )
+                self.device.check()
+                for visit in visits:
+                    self.samples[visit.key].append(list(visit.samples_ms))
+                self.n_done += len(chunk)
+                self.progress(f"timing on {self.runtime}", self.n_done, len(self.order))
+                self._keep_pace(self._began)
+
+    def _keep_pace(self, began: float) -> None:
+        """Wait where the visits are ahead of the time over which they are to be spread."""
+        share = self.n_done / len(self.order)
+        ahead = self.plan.spread_s * share - (time.monotonic() - began)
+        if ahead > 0 and share < 1:
+            time.sleep(ahead)
 
 
 def measure_networks(  # noqa: PLR0913
@@ -75,6 +109,7 @@ def measure_networks(  # noqa: PLR0913
     plan: MeasurementPlan,
     *,
     precision: str = "float32",
+    n_retries: int = 0,
     progress: Progress = silent,
 ) -> list[Measurement]:
     """Time whole networks with random weights; one measurement a row of `population`.
@@ -89,5 +124,7 @@ def measure_networks(  # noqa: PLR0913
             path = Path(folder) / f"{i}.{model_format}"
             path.write_bytes(model_bytes(space.network(row), model_format, precision))
             paths[str(i)] = path
-        measured = measure_files(device, runtime, paths, plan, progress=progress)
+        measured = measure_files(
+            device, runtime, paths, plan, n_retries=n_retries, progress=progress
+        )
     return [measured[str(i)] for i in range(len(population))]

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgenas.core.errors import DeviceError, OtherDeviceError
 from edgenas.core.files import Journal
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.costs.store import table_path
@@ -21,6 +19,7 @@ from edgenas.hardware.noise import read_state
 from edgenas.hardware.throttling import ThrottlingWatch, read_thermal
 from edgenas.profiling.progress import Progress, silent
 from edgenas.profiling.recorder import Recorder
+from edgenas.profiling.retrying import with_retries
 from edgenas.profiling.schedule import schedule
 from edgenas.profiling.tabulate import engine_settings, tabulate, write_samples
 from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, model_bytes
@@ -28,14 +27,9 @@ from edgenas.runtimes.base import RUNTIMES
 from edgenas.runtimes.bench import Bench, open_bench
 from edgenas.spaces.base import SearchSpace
 
-log = logging.getLogger(__name__)
-
 _MEMORY_SHARE = 0.5  # of what is free, for engines that are open at the same time
 _CHUNK_S = 0.3  # work between two appends to the journal
 _TIMEOUT_S = 120.0
-N_RETRIES = 3
-"""How often in a row a measuring process is started anew before the measurement is given up."""
-_RETRY_S = (1.0, 5.0, 20.0, 60.0)  # before the first, second, ... new start of a process
 
 
 def profile(  # noqa: PLR0913
@@ -104,28 +98,17 @@ def _measure(  # noqa: PLR0913
     total = sum(len(order) for order in plan)
     what = f"profiling {workload.space.name} on {runtime}"
     progress(what, len(recorder.visits), total)
-    first, n_failed, lost = 0, 0, False
+    first = 0
     for order in plan:
-        while left := [
-            (first + k, key) for k, key in enumerate(order) if first + k not in recorder.visits
-        ]:
-            n_before = len(recorder.visits)
-            try:
-                if lost:
-                    device.renew()
+        numbered = list(enumerate(order, start=first))
+
+        def attempt(numbered: list[tuple[int, str]] = numbered) -> None:
+            left = [(k, key) for k, key in numbered if k not in recorder.visits]
+            if left:
                 for _ in _session(device, runtime, workload, left, settings, recorder, progress):
                     progress(what, len(recorder.visits), total)
-                lost = False
-            except OtherDeviceError:
-                raise
-            except DeviceError as error:
-                lost = True
-                n_failed = n_failed + 1 if len(recorder.visits) == n_before else 1
-                if n_failed > n_retries:
-                    raise
-                wait_s = _RETRY_S[min(n_failed, len(_RETRY_S)) - 1]
-                log.warning("%s; trying again in %g s (%d)", error, wait_s, n_failed)
-                time.sleep(wait_s)
+
+        with_retries(device, attempt, lambda: len(recorder.visits), n_retries=n_retries)
         first += len(order)
 
 

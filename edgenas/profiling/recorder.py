@@ -1,9 +1,10 @@
-"""The journal of a table: a head that says what it is of, then a line for each measurement."""
+"""The journals of tables: a head that says what one is of, then a line for each measurement."""
 
 from __future__ import annotations
 
 import math
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 from edgenas.core.errors import StorageError
@@ -13,11 +14,11 @@ from edgenas.profiling.workload import ProfileSettings, Workload
 from edgenas.runtimes.base import Bench
 
 
-class Recorder:
+class JournalRecorder(ABC):
     """Reads what a journal holds and appends to it; nothing is in memory that is not on the disk.
 
     Attributes:
-        head: the identity of the measurement, the pools, the engine.
+        head: the identity of the measurement, the engine, what a subclass decides once.
         visits: finished visits by their number in the plan.
         pauses: times that the device was found throttled.
         states: what its sensors showed at the first and at the last look.
@@ -33,9 +34,9 @@ class Recorder:
         self._began = time.monotonic()
         records = journal.read()
         if not records:
-            self.head: dict[str, Any] = {"identity": identity, "pools": None, "engine": None}
+            self.head: dict[str, Any] = {"identity": identity, "engine": None}
             return
-        self.head = {"pools": None, "engine": None, **records[0]}
+        self.head = {"engine": None, **records[0]}
         found = self.head.get("identity")
         if found != identity:
             known = found if isinstance(found, dict) else {}
@@ -58,15 +59,6 @@ class Recorder:
             ) from error
         self._began -= self.duration_s
 
-    def pools(
-        self, workload: Workload, settings: ProfileSettings, limit_bytes: float
-    ) -> list[list[str]]:
-        """Return the pools, decided once: memory differs when a run is resumed."""
-        if self.head["pools"] is None:
-            self.head["pools"] = workload.pools(settings, limit_bytes)
-        pools: list[list[str]] = self.head["pools"]
-        return pools
-
     def engine(self, bench: Bench) -> None:
         """Note the engine; a journal holds the samples of one engine version only.
 
@@ -83,17 +75,6 @@ class Recorder:
                 f"{self.journal.path} was begun with engine {self.head['engine']['version']}, "
                 f"now it is {engine['version']}; start anew with 'edgenas profile --force'"
             )
-
-    def add(self, visits: list[dict[str, Any]]) -> None:
-        """Append finished visits durably.
-
-        Their `at_s`, since the start of the process, becomes the time since the start of all.
-        """
-        now_s = round(time.monotonic() - self._began, 3)
-        last_s = visits[-1]["at_s"]
-        for visit in visits:
-            visit["at_s"] = round(max(now_s - (last_s - visit["at_s"]), self.duration_s), 3)
-        self._write(*visits)
 
     def pause(self, pause: Pause) -> None:
         """Append that the device was found throttled and waited for."""
@@ -118,8 +99,11 @@ class Recorder:
         )
 
     def _append(self, *records: dict[str, Any]) -> None:
-        now_s = max(round(time.monotonic() - self._began, 3), self.duration_s)
+        now_s = max(self._now_s(), self.duration_s)
         self._write(*({**record, "at_s": now_s} for record in records))
+
+    def _now_s(self) -> float:
+        return round(time.monotonic() - self._began, 3)
 
     def _write(self, *records: dict[str, Any]) -> None:
         self.journal.append(*records)
@@ -133,7 +117,43 @@ class Recorder:
         elif "state" in record:
             self.states.append(record["state"])
         else:
-            times = [float(ms) for ms in record["ms"]]
-            if not times or not all(math.isfinite(ms) and ms > 0 for ms in times):
-                raise ValueError(f"visit {record['k']} took {times} ms")
+            self.check(record)
             self.visits[int(record["k"])] = {**record, "key": str(record["key"])}
+
+    @abstractmethod
+    def check(self, visit: dict[str, Any]) -> None:
+        """Refuse what is no visit.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing or cannot be.
+        """
+
+
+class Recorder(JournalRecorder):
+    """Records timed runs; its head has the pools too."""
+
+    def pools(
+        self, workload: Workload, settings: ProfileSettings, limit_bytes: float
+    ) -> list[list[str]]:
+        """Return the pools, decided once: memory differs when a run is resumed."""
+        if self.head.get("pools") is None:
+            self.head["pools"] = workload.pools(settings, limit_bytes)
+        pools: list[list[str]] = self.head["pools"]
+        return pools
+
+    def add(self, visits: list[dict[str, Any]]) -> None:
+        """Append finished visits durably.
+
+        Their `at_s`, since the start of the process, becomes the time since the start of all.
+        """
+        now_s = self._now_s()
+        last_s = visits[-1]["at_s"]
+        for visit in visits:
+            visit["at_s"] = round(max(now_s - (last_s - visit["at_s"]), self.duration_s), 3)
+        self._write(*visits)
+
+    def check(self, visit: dict[str, Any]) -> None:
+        """Refuse a visit without times, or with times that cannot be."""
+        times = [float(ms) for ms in visit["ms"]]
+        if not times or not all(math.isfinite(ms) and ms > 0 for ms in times):
+            raise ValueError(f"visit {visit['k']} took {times} ms")

@@ -46,6 +46,24 @@ class Sessions:
             times[rows] = latency_ms / level
         return times
 
+    def errors(self, predicted_ms: Floats) -> Floats:
+        """Return what single processes measured against a prediction, their levels taken out.
+
+        A network that every process timed counts no more than one that a single process timed.
+
+        Args:
+            predicted_ms: of every network, shape (n_networks,).
+
+        Returns:
+            (measured - predicted) / predicted, shape (n_sessions * n_networks,).
+        """
+        levels, n_sessions = self.levels, len(self.shared_ms)
+        shared = self.shared_ms / levels[:, None] / predicted_ms[self.rows]
+        alone = zip(self.own, levels, strict=False)
+        own = [ms / level / predicted_ms[rows] for (rows, ms), level in alone]
+        once = np.concatenate(own) if own else np.empty(0)
+        return np.concatenate([shared.ravel(), np.repeat(once, n_sessions)]) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Steadied:

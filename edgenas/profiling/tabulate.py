@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.files import write_bytes
 from edgenas.core.measurement import Measurement
 from edgenas.core.version import __version__
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import Calibration, calibrate
 from edgenas.costs.conformal import with_sessions
+from edgenas.costs.known import Known
 from edgenas.costs.passport import (
     CalibrationRecord,
     DeviceIdentity,
@@ -32,13 +29,15 @@ from edgenas.costs.passport import (
     StateRecord,
     ThrottlePause,
 )
-from edgenas.costs.samples import COLUMNS
+from edgenas.costs.samples import SampledVisit
+from edgenas.costs.samples import write_samples as write
 from edgenas.costs.table import CostTable, Row, samples_path
 from edgenas.hardware.device import Device
 from edgenas.hardware.fingerprint import Fingerprint
 from edgenas.profiling.sessions import Sessions, Steadied, least_runs, without_drift
 from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload
 from edgenas.runtimes.base import RUNTIMES
+from edgenas.spaces.base import SearchSpace
 
 Floats = npt.NDArray[np.float64]
 _BETTER = 0.95  # times the spread of what was left out, for the drift to be removed
@@ -79,7 +78,9 @@ def tabulate(
 ) -> CostTable:
     """Fit operator costs to the networks and describe how good the result is."""
     measured = measurements(record)
-    alone = _alone(workload, measured)
+    retimed = {key: measured[f"op:{key}"].latency_ms for key in workload.known.retimed}
+    known = workload.known.at_level(retimed)
+    alone = _alone(workload, known, measured)
     isolated = np.array([isolated_ms for isolated_ms, _ in alone])
     counts = workload.counts()
     pools: list[list[str]] = record.head["pools"]
@@ -94,22 +95,35 @@ def tabulate(
         if removed:
             sessions, fitted = steadied.sessions, other
     network_ms = sessions.network_ms(len(counts))
-    options = engine_settings(device, record.identity["runtime"])
     passport = Passport(
+        **made_of(workload.space, device, fingerprint, record),
         provenance="measured",
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        tool_version=__version__,
-        space=SpaceIdentity(
-            name=workload.space.name,
-            fingerprint=workload.space.fingerprint,
-            parameters=workload.space.parameters,
+        plan=_plan(settings, n_pools=len(pools), sessions=sessions),
+        drift=_drift(measured[ANCHOR], steadied, removed=removed),
+        calibration=_calibration_record(fitted, sessions, network_ms, counts @ isolated),
+        parents=list(known.parents),
+        checksum="",
+    )
+    return CostTable(_rows(workload, alone, fitted), passport)
+
+
+def made_of(
+    space: SearchSpace, device: Device, fingerprint: Fingerprint, record: Record
+) -> dict[str, Any]:
+    """Return what every passport of a finished journal says of itself, by its keys."""
+    options = engine_settings(device, record.identity["runtime"])
+    return {
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tool_version": __version__,
+        "space": SpaceIdentity(
+            name=space.name, fingerprint=space.fingerprint, parameters=space.parameters
         ),
-        device=DeviceIdentity(
+        "device": DeviceIdentity(
             slug=fingerprint.slug,
             match_key=fingerprint.match_key,
             fingerprint=asdict(fingerprint),
         ),
-        runtime=RuntimeIdentity(
+        "runtime": RuntimeIdentity(
             name=record.identity["runtime"],
             version=record.head["engine"]["version"],
             delegate=options.get("delegate"),
@@ -117,15 +131,9 @@ def tabulate(
             threads=options["threads"],
             affinity=record.head["engine"]["affinity"],
         ),
-        plan=_plan(settings, n_pools=len(pools), sessions=sessions),
-        duration_s=record.duration_s,
-        drift=_drift(measured[ANCHOR], steadied, removed=removed),
-        environment=_environment(record),
-        calibration=_calibration_record(fitted, sessions, network_ms, counts @ isolated),
-        parents=list(workload.known.parents),
-        checksum="",
-    )
-    return CostTable(_rows(workload, alone, fitted), passport)
+        "duration_s": record.duration_s,
+        "environment": _environment(record),
+    }
 
 
 def _plan(settings: ProfileSettings, *, n_pools: int, sessions: Sessions) -> PlanRecord:
@@ -135,11 +143,13 @@ def _plan(settings: ProfileSettings, *, n_pools: int, sessions: Sessions) -> Pla
     return PlanRecord.model_validate(planned | done | {"n_session_networks": len(sessions.rows)})
 
 
-def _alone(workload: Workload, measured: dict[str, Measurement]) -> list[tuple[float, int]]:
+def _alone(
+    workload: Workload, known: Known, measured: dict[str, Measurement]
+) -> list[tuple[float, int]]:
     """Return every operator's time alone, ms, and its visits: measured, or known from before."""
     found = []
     for op, key in zip(workload.ops, workload.op_keys, strict=True):
-        row = workload.known.rows.get(op.key)
+        row = known.rows.get(op.key)
         if row is not None and row.isolated is not None:
             found.append((row.isolated, row.n_visits))
         else:
@@ -186,6 +196,7 @@ def _calibration_record(
     again_ms, n_sessions = sessions.shared_ms, len(sessions.shared_ms)
     left_out = fitted.left_out_ms[sessions.rows]
     naive = naive_ms[sessions.rows]
+    inside = sessions.errors(fitted.left_out_ms)
     return CalibrationRecord(
         n_networks=len(network_ms),
         latency_range_ms=(float(network_ms.min()), float(network_ms.max())),
@@ -201,7 +212,7 @@ def _calibration_record(
         },
         n_floored=fitted.n_floored,
         session_ratios=[round(float(level), 6) for level in sessions.levels],
-        scores=with_sessions((again_ms - left_out) / left_out, sessions.levels).round(6).tolist(),
+        scores=with_sessions(inside, sessions.levels).round(6).tolist(),
         held_out=error_report(again_ms.ravel(), np.tile(left_out, n_sessions)),
         naive_sum=error_report(again_ms.ravel(), np.tile(naive, n_sessions)),
         noise_ceiling=error_report(again_ms[1:].ravel(), again_ms[:-1].ravel()),
@@ -209,16 +220,9 @@ def _calibration_record(
 
 
 def write_samples(path: Path, record: Record) -> None:
-    """Write every timed run beside the table at `path`: visit, seconds since the start, key, ms.
-
-    The file is compressed with a fixed timestamp, so equal samples are equal bytes.
-    """
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for k in sorted(record.visits):
-        visit = record.visits[k]
-        for run, ms in enumerate(visit["ms"]):
-            writer.writerow((k, visit["at_s"], visit["key"], run, ms))
-    packed = gzip.compress(stream.getvalue().encode(), mtime=0)
-    write_bytes(samples_path(path), packed)
+    """Write every timed run beside the table at `path`: visit, seconds since the start, key, ms."""
+    visits = (
+        SampledVisit(k, visit["at_s"], visit["key"], tuple(visit["ms"]))
+        for k, visit in sorted(record.visits.items())
+    )
+    write(samples_path(path), "latency", visits)

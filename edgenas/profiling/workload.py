@@ -82,7 +82,7 @@ class ProfileSettings:
 class Workload:
     """Operators and networks to time; keys are what the journal calls them.
 
-    Operators in `known` are not timed again.
+    Operators in `known` are not timed again, but for some that show the machine's level.
     """
 
     space: SearchSpace
@@ -106,7 +106,8 @@ class Workload:
     @property
     def timed_op_keys(self) -> list[str]:
         """Keys of the operators that are timed alone."""
-        return [f"op:{op.key}" for op in self.ops if op.key not in self.known.rows]
+        left = self.known.rows.keys() - set(self.known.retimed)
+        return [f"op:{op.key}" for op in self.ops if op.key not in left]
 
     def session_rows(self, settings: ProfileSettings) -> list[int]:
         """Return which networks every process times, by number."""

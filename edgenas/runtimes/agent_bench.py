@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import Field
 
-from edgenas.core.errors import AgentError
+from edgenas.core.errors import AgentError, RefusedError
 from edgenas.core.extras import EXTRAS, unavailable_reason
 from edgenas.hardware.description import DeviceDescription
 from edgenas.hardware.device import Device
@@ -22,6 +21,7 @@ from edgenas.hardware.power.base import Reading, Source
 from edgenas.runtimes.base import (
     Array,
     Bench,
+    Count,
     LoadInfo,
     Natural,
     NodeInfo,
@@ -42,7 +42,7 @@ _SPARE_S = 30.0
 class _RawVisit(Reply):
     key: str
     at_ns: Natural
-    samples_ns: tuple[Annotated[int, Field(gt=0)], ...]
+    samples_ns: tuple[Count, ...]
 
 
 class _Visits(Reply):
@@ -82,7 +82,7 @@ class AgentBench(Bench):
 
     def load(self, key: str, path: Path, *, timeout_s: float = 60.0) -> LoadInfo:  # noqa: D102
         if not path.is_file():
-            raise AgentError(f"{path}: no such model file")
+            raise RefusedError(f"{path}: no such model file")
         remote = self.device.connector.place(path)
         info = self._client.call("load", LoadInfo, timeout_s=timeout_s, key=key, path=remote)
         if info.outside or not info.delegated:
@@ -137,8 +137,8 @@ class AgentBench(Bench):
         )
         try:
             return {name: _decoded(text) for name, text in reply.outputs.items()}
-        except ValueError as error:
-            raise AgentError(f"the outputs of {key!r} are not arrays: {error}") from error
+        except Exception as error:  # the reader of foreign arrays fails in many ways
+            raise AgentError(f"the outputs of {key!r} are not arrays: {error!r:.200}") from error
 
     def nodes(self, key: str, *, timeout_s: float = 60.0) -> tuple[NodeInfo, ...]:  # noqa: D102
         return self._client.call("nodes", _Nodes, timeout_s=timeout_s, key=key).nodes
@@ -275,5 +275,6 @@ def _encoded(array: Array) -> str:
 
 
 def _decoded(text: str) -> Array:
-    array: Array = np.load(io.BytesIO(base64.b64decode(text, validate=True)), allow_pickle=False)
+    content = io.BytesIO(base64.b64decode(text, validate=True))
+    array: Array = np.lib.format.read_array(content, allow_pickle=False)
     return array

@@ -12,14 +12,16 @@ from typing import Annotated, Any, ClassVar
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgenas.core.errors import AgentError
+from edgenas.core.errors import AgentError, RefusedError
 from edgenas.core.registry import Registry
 from edgenas.hardware.description import DeviceDescription, EngineSettings
 from edgenas.hardware.device import Device
 
 Array = npt.NDArray[Any]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Natural = Annotated[int, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0, lt=1 << 63)]
+Count = Annotated[int, Field(gt=0, lt=1 << 63)]
+"""As large as a clock's nanoseconds or a memory's size can be; what is beyond is garbage."""
 
 
 class Reply(BaseModel):
@@ -34,8 +36,8 @@ class EngineInfo(Reply):
     engine: str
     engine_version: str
     affinity: tuple[Natural, ...]
-    threads: Annotated[int, Field(gt=0)]
-    timer_resolution_ns: Annotated[int, Field(gt=0)]
+    threads: Count
+    timer_resolution_ns: Count
 
 
 class Tensor(Reply):
@@ -104,8 +106,8 @@ class Bench(ABC):
     """One engine on one device, with models loaded side by side and timed in any order.
 
     Every method raises:
-        AgentError: the measuring process refused (it lives on) or died (see `alive`); the message
-            holds the end of its error output.
+        RefusedError: the measuring process refused; it lives on.
+        AgentError: it died (see `alive`); the message holds the end of its error output.
         DeviceTimeoutError: no answer in time; the process is killed.
     A bench whose process has gone is not restarted: open a new one.
     """
@@ -182,10 +184,10 @@ def check_runs(n_runs: int, n_warmup: int, timeout_s: float) -> None:
     """Refuse a visit that times nothing.
 
     Raises:
-        AgentError: always about the caller's numbers.
+        RefusedError: always about the caller's numbers.
     """
     if n_runs < 1 or n_warmup < 0 or timeout_s <= 0:
-        raise AgentError(
+        raise RefusedError(
             f"a visit needs n_runs >= 1, n_warmup >= 0 and timeout_s > 0, "
             f"not {n_runs}, {n_warmup} and {timeout_s}"
         )

@@ -53,6 +53,7 @@ _TABLE = re.compile(r"=+ (.+?) =+")
 _HEAD = re.compile(r"\t\s*\[node type\]\t")
 _CSV_HEAD = "node type, "
 _LARGE_US = 1e12
+_LARGE_MIB = 1e9
 _ROUNDING = 1e-5  # averages are printed with six digits
 
 
@@ -173,11 +174,22 @@ def parse_benchmark(text: str) -> BenchmarkReport:
         parameters={m[1]: m[2] for line in head if (m := _PARAMETER.fullmatch(line))},
         delegates=_delegates(head),
         left_out=_left_out(head),
-        init_mib=float(memory[0][1]) if memory else None,
-        overall_mib=float(memory[0][2]) if memory else None,
-        peak_mib=float(peak[0][1]) if peak else None,
+        init_mib=_mib(memory[0][1]) if memory else None,
+        overall_mib=_mib(memory[0][2]) if memory else None,
+        peak_mib=_mib(peak[0][1]) if peak else None,
         nodes=_nodes(lines[profile + 1 :]) if profile < len(lines) else None,
     )
+
+
+def _mib(text: str) -> float:
+    """Return an amount of memory.
+
+    Raises:
+        AgentError: no device has as much.
+    """
+    if abs(mib := float(text)) >= _LARGE_MIB:
+        raise AgentError(f"benchmark_model printed a memory that cannot be: {text:.40} MB")
+    return mib
 
 
 def _timings(lines: Sequence[str]) -> tuple[float, float, float, float]:

@@ -11,11 +11,17 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError, MissingExtraError
+from edgenas.core.errors import (
+    AgentError,
+    DeviceError,
+    DeviceTimeoutError,
+    MissingExtraError,
+    RefusedError,
+)
 from edgenas.hardware.connectors.base import RemoteProcess
 from edgenas.hardware.device import Device
 from edgenas.runtimes.agent_file import agent_path
-from edgenas.runtimes.base import EngineInfo, Reply
+from edgenas.runtimes.base import Count, EngineInfo, Reply
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +40,7 @@ class BenchInfo(EngineInfo):
     protocol: int
     python: str
     numpy: str
-    pid: Annotated[int, Field(gt=0)]
+    pid: Count
     load_average: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -140,7 +146,7 @@ class AgentClient:
                 f"the device {self._device.id!r} ({message}); "
                 f"run there: pip install 'edgenas[{self._extra}]'"
             )
-        return AgentError(f"{self._where} refused {command!r} ({kind}): {message}")
+        return RefusedError(f"{self._where} refused {command!r} ({kind}): {message}")
 
     def _death(self, command: str, error: DeviceError) -> AgentError:
         process = self._process

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
-from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError
+from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError, RefusedError
 from edgenas.hardware.device import Device
 from edgenas.runtimes.base import Array, Bench, EngineInfo, Runtime, Visit, check_runs
 
@@ -133,13 +133,13 @@ class ProgramBench(Bench, Generic[Model]):
         """Refuse a model that cannot be loaded, for the reasons that no program matters to."""
         self._check_alive()
         if key in self._models:
-            raise AgentError(f"the key {key!r} is loaded already")
+            raise RefusedError(f"the key {key!r} is loaded already")
         if not path.is_file():
-            raise AgentError(f"{path}: no such model file")
+            raise RefusedError(f"{path}: no such model file")
 
     def _model(self, key: str) -> Model:
         if key not in self._models:
-            raise AgentError(f"no model is loaded under the key {key!r}")
+            raise RefusedError(f"no model is loaded under the key {key!r}")
         return self._models[key]
 
     def _discard(self, remotes: Iterable[str]) -> None:

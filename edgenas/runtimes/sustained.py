@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
-from edgenas.runtimes.base import Natural, Reply
+from edgenas.runtimes.base import Count, Natural, Reply
 
 Floats = npt.NDArray[np.float64]
 
@@ -53,7 +51,7 @@ class RawRuns(Reply):
     """A part of the runs of the last `sustain`."""
 
     at_ns: tuple[Natural, ...]
-    samples_ns: tuple[Annotated[int, Field(gt=0)], ...]
+    samples_ns: tuple[Count, ...]
 
 
 class RawReading(Reply):

@@ -15,13 +15,15 @@ from typing import Any
 
 from edgenas.core.errors import AgentError
 
-_STARTED = re.compile(r"^&&&& RUNNING TensorRT\.trtexec \[TensorRT v(\d+)\]", re.MULTILINE)
+_STARTED = re.compile(r"^&&&& RUNNING TensorRT\.trtexec \[TensorRT v([0-9]{1,9})\]", re.MULTILINE)
 _PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
 _PROBLEM = re.compile(r"^(?:\[[\d/:-]+\] )?\[E\] (.+)$", re.MULTILINE)
-_BUILT = re.compile(r"\[I\] Engine built in (\d+(?:\.\d+)?(?:e[+-]?\d+)?) sec")
-_LOADED = re.compile(r"\[I\] Engine (?:loaded|deserialized) in (\d+(?:\.\d+)?(?:e[+-]?\d+)?) sec")
+_SECONDS = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?) sec"
+_BUILT = re.compile(rf"\[I\] Engine built in {_SECONDS}")
+_LOADED = re.compile(rf"\[I\] Engine (?:loaded|deserialized) in {_SECONDS}")
 _COPIES = (("h2dMs", "d2hMs"), ("inMs", "outMs"))
 _SUM_TOLERANCE = 1e-3
+_LARGE_S = 1e6
 _N_PROBLEMS = 3
 
 
@@ -37,7 +39,7 @@ def parse_log(text: str) -> TrtexecLog:
     """Return what the tool printed about a run that succeeded.
 
     Raises:
-        AgentError: it did not say that it passed.
+        AgentError: it did not say that it passed, or printed times that cannot be.
     """
     if _PASSED.search(text) is None:
         problems = _PROBLEM.findall(text)[:_N_PROBLEMS] or text.strip().splitlines()[-_N_PROBLEMS:]
@@ -108,7 +110,7 @@ def _latency_ms(entry: dict[str, Any]) -> float:
 def _array(text: str, what: str) -> list[dict[str, Any]]:
     try:
         entries = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AgentError(f"trtexec exported no JSON as {what}: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise AgentError(f"trtexec exported {text!r:.80} as {what}, which is no array of objects")
@@ -124,4 +126,8 @@ def _number(entry: dict[str, Any], name: str, *, least: float) -> float:
 
 def _milliseconds(pattern: re.Pattern[str], text: str) -> float | None:
     found = pattern.search(text)
-    return None if found is None else float(found[1]) * 1e3
+    if found is None:
+        return None
+    if not (seconds := float(found[1])) < _LARGE_S:
+        raise AgentError(f"trtexec printed a time that cannot be: {found[0]:.80}")
+    return seconds * 1e3

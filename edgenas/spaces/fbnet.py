@@ -17,8 +17,8 @@ from typing import Any
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec
-from edgenas.spaces.blocks import conv_block, conv_head, fbnet_block, out_shape
-from edgenas.spaces.layerwise import Layer, LayerwiseSpace, Stage, stage_layers
+from edgenas.spaces.blocks import conv_block, fbnet_block
+from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, stage_layers
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -100,28 +100,21 @@ class FbnetSpace(LayerwiseSpace):
 
     def __init__(self, name: str, settings: FbnetSettings, parameters: dict[str, Any]) -> None:
         self.settings = settings
-        size = settings.resolution
-        stem = conv_block(
-            (settings.input_channels, size, size),
-            settings.stem_width,
-            kernel=3,
-            stride=settings.stem_stride,
-            activation="relu",
-        )
         super().__init__(
             name,
-            stem=stem,
-            layers=stage_layers(out_shape(stem), settings.stages),
-            head=partial(
-                conv_head,
-                width=settings.head_width,
+            frame=Frame(
+                resolution=settings.resolution,
+                input_channels=settings.input_channels,
                 n_classes=settings.n_classes,
+                stem_width=settings.stem_width,
+                stem_stride=settings.stem_stride,
+                head_width=settings.head_width,
                 activation="relu",
             ),
+            layers=partial(stage_layers, stages=settings.stages),
             options=lambda _: OPTIONS,
             build=_build,
             parameters=parameters,
-            n_classes=settings.n_classes,
         )
 
     def from_hw_nas_bench(self, numbers: Sequence[int]) -> Genes:

@@ -11,7 +11,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec, Shape
 from edgenas.spaces.base import Factor, Gene, SearchSpace
-from edgenas.spaces.blocks import out_shape
+from edgenas.spaces.blocks import conv_block, conv_head, out_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,49 +59,75 @@ def stage_layers(in_shape: Shape, stages: Iterable[Stage]) -> list[Layer]:
     return layers
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the layers: a 3x3 convolution before, pooling and a classifier after.
+
+    `head_width` is that of the 1x1 convolution before the pooling.
+    """
+
+    resolution: int
+    input_channels: int
+    n_classes: int
+    stem_width: int
+    stem_stride: int
+    head_width: int
+    activation: str
+
+    def stem(self) -> OpSpec:
+        """Return what reads the image."""
+        image = (self.input_channels, self.resolution, self.resolution)
+        return conv_block(
+            image, self.stem_width, kernel=3, stride=self.stem_stride, activation=self.activation
+        )
+
+    def head(self, in_shape: Shape) -> OpSpec:
+        """Return what reads the last layer's result."""
+        return conv_head(
+            in_shape, width=self.head_width, n_classes=self.n_classes, activation=self.activation
+        )
+
+
 class LayerwiseSpace(SearchSpace):
-    """A space of `layers` in a row; each layer's gene is called as the layer.
+    """A space of layers in a row; each layer's gene is called as the layer.
 
     Where layers in a row keep the shape and option 0 runs nothing, it makes no difference which
     of them have it: canonical genes have it last.
 
     Args:
         name: see `SearchSpace`.
-        stem: what runs before the layers.
-        layers: in order.
-        head: makes the last operator from the shape that goes in.
+        frame: what runs before and after the layers.
+        layers: makes them, in order, from the shape that goes into the first.
         options: names of a layer's blocks, the smallest first.
         build: makes the operators of a layer from the name of its block.
         parameters: see `SearchSpace`.
-        n_classes: see `SearchSpace`.
     """
 
     def __init__(  # noqa: PLR0913
         self,
         name: str,
         *,
-        stem: OpSpec,
-        layers: Sequence[Layer],
-        head: Callable[[Shape], OpSpec],
+        frame: Frame,
+        layers: Callable[[Shape], Sequence[Layer]],
         options: Callable[[Layer], tuple[str, ...]],
         build: Callable[[Layer, str], tuple[OpSpec, ...]],
         parameters: dict[str, Any],
-        n_classes: int,
     ) -> None:
-        self.layers = tuple(layers)
-        last = head(self.layers[-1].out_shape if layers else out_shape(stem))
+        stem = frame.stem()
+        self.layers = row = tuple(layers(out_shape(stem)))
+        head = frame.head(row[-1].out_shape if row else out_shape(stem))
         super().__init__(
             name,
-            tuple(Gene(layer.name, options(layer)) for layer in layers),
+            tuple(Gene(layer.name, options(layer)) for layer in row),
             (
                 Factor("stem", (), lambda: (stem,)),
-                *(Factor(layer.name, (layer.name,), partial(build, layer)) for layer in layers),
-                Factor("head", (), lambda: (last,)),
+                *(Factor(layer.name, (layer.name,), partial(build, layer)) for layer in row),
+                Factor("head", (), lambda: (head,)),
             ),
             parameters=parameters,
-            n_classes=n_classes,
+            n_classes=frame.n_classes,
             sequences=_sequences(
-                layer if not build(layer, options(layer)[0]) else None for layer in layers
+                layer if not build(layer, options(layer)[0]) else None for layer in row
             ),
         )
 

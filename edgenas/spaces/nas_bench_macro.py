@@ -13,8 +13,8 @@ from typing import Any
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec
-from edgenas.spaces.blocks import conv_block, conv_head, mbconv, out_shape
-from edgenas.spaces.layerwise import Layer, LayerwiseSpace, Stage, stage_layers
+from edgenas.spaces.blocks import conv_block, mbconv
+from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, stage_layers
 from edgenas.spaces.presets import choose
 
 IDENTITY = "identity"
@@ -53,25 +53,24 @@ class NasBenchMacroSpace(LayerwiseSpace):
         self, name: str, settings: NasBenchMacroSettings, parameters: dict[str, Any]
     ) -> None:
         self.settings = settings
-        size, width = settings.resolution, settings.stem_width
-        stem = conv_block(
-            (settings.input_channels, size, size), width, kernel=3, stride=1, activation="relu"
-        )
-        stages = [Stage(width << s, 2, n) for s, n in enumerate(settings.n_layers, start=1)]
+        stages = [
+            Stage(settings.stem_width << s, 2, n) for s, n in enumerate(settings.n_layers, start=1)
+        ]
         super().__init__(
             name,
-            stem=stem,
-            layers=stage_layers(out_shape(stem), stages),
-            head=partial(
-                conv_head,
-                width=settings.head_width,
+            frame=Frame(
+                resolution=settings.resolution,
+                input_channels=settings.input_channels,
                 n_classes=settings.n_classes,
+                stem_width=settings.stem_width,
+                stem_stride=1,
+                head_width=settings.head_width,
                 activation="relu",
             ),
+            layers=partial(stage_layers, stages=stages),
             options=lambda _: OPTIONS,
             build=_build,
             parameters=parameters,
-            n_classes=settings.n_classes,
         )
 
     def from_code(self, code: str) -> Genes:

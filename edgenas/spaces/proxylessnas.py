@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgenas.core.ops import OpSpec
-from edgenas.spaces.blocks import conv_block, conv_head, make_divisible, mbconv, out_shape
-from edgenas.spaces.layerwise import Layer, LayerwiseSpace, Stage, stage_layers
+from edgenas.core.ops import OpSpec, Shape
+from edgenas.spaces.blocks import make_divisible, mbconv
+from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, stage_layers
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -63,31 +63,22 @@ class ProxylessNasSpace(LayerwiseSpace):
         self, name: str, settings: ProxylessNasSettings, parameters: dict[str, Any]
     ) -> None:
         self.settings = settings
-        size = settings.resolution
-        stem = conv_block(
-            (settings.input_channels, size, size),
-            settings.width(settings.stem_width),
-            kernel=3,
-            stride=2,
-            activation="relu6",
-        )
-        first = Layer("first", out_shape(stem), settings.width(settings.first_width), 1)
-        stages = [Stage(settings.width(s.width), s.stride, s.n_layers) for s in settings.stages]
         super().__init__(
             name,
-            stem=stem,
-            layers=[first, *stage_layers(first.out_shape, stages)],
-            head=partial(
-                conv_head,
-                # Narrow networks keep the head of the plain one.
-                width=max(settings.head_width, settings.width(settings.head_width)),
+            frame=Frame(
+                resolution=settings.resolution,
+                input_channels=settings.input_channels,
                 n_classes=settings.n_classes,
+                stem_width=settings.width(settings.stem_width),
+                stem_stride=2,
+                # Narrow networks keep the head of the plain one.
+                head_width=max(settings.head_width, settings.width(settings.head_width)),
                 activation="relu6",
             ),
+            layers=partial(_layers, settings),
             options=partial(_options, settings),
             build=_build,
             parameters=parameters,
-            n_classes=settings.n_classes,
         )
 
 
@@ -95,6 +86,12 @@ def proxylessnas(preset: str, **changes: Any) -> ProxylessNasSpace:
     """Return the space, with fields of `ProxylessNasSettings` changed (see `choose`)."""
     chosen = choose(preset, PRESETS[preset], changes)
     return ProxylessNasSpace(chosen.name, chosen.settings, chosen.parameters)
+
+
+def _layers(settings: ProxylessNasSettings, in_shape: Shape) -> list[Layer]:
+    first = Layer("first", in_shape, settings.width(settings.first_width), 1)
+    stages = [Stage(settings.width(s.width), s.stride, s.n_layers) for s in settings.stages]
+    return [first, *stage_layers(first.out_shape, stages)]
 
 
 def _options(settings: ProxylessNasSettings, layer: Layer) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgenas import spaces
 from edgenas.core.artifact import FORMATS
@@ -14,8 +14,9 @@ from edgenas.core.errors import ExportError, MissingExtraError, StorageError, Us
 from edgenas.core.extras import unavailable_reason
 from edgenas.core.objective import Constraint, Objective, objective
 from edgenas.costs.conditions import Mismatch
-from edgenas.costs.model import LatencyModel
-from edgenas.costs.store import locate
+from edgenas.costs.kinds import KIND_OF, KINDS, Kind, column_of
+from edgenas.costs.model import CostModel, LatencyModel
+from edgenas.costs.store import load_kind, locate
 from edgenas.costs.table import CostTable
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.exporters import EXPORTERS, Exporter
@@ -25,15 +26,19 @@ from edgenas.hardware.device import Device, load_device
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.oneshot.sharing import check_shared
 from edgenas.profiling.conditions import conditions_of
+from edgenas.profiling.energy import power_of
 from edgenas.runtimes import RUNTIMES, Runtime
 from edgenas.runtimes.base import runtimes_on
 from edgenas.searchers import SEARCHERS
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.job import Job
 from edgenas.study.run_folder import RunFolder
+from edgenas.study.table_names import TableName
 
 if TYPE_CHECKING:
     from edgenas.oneshot.supernet import Supernet
+
+M = TypeVar("M", bound=CostModel)
 
 SUPERNET = "train/supernet.safetensors"
 INTERVAL_COVERAGE = 0.9
@@ -102,70 +107,112 @@ class Run:
         """What the search must keep."""
         return self.job.all_constraints()
 
+    @property
+    def searched_kinds(self) -> tuple[Kind, ...]:
+        """Kinds of costs that the search looks at: latency, and what objectives and limits name."""
+        names = {*self.job.objectives, *(constraint.name for constraint in self.constraints)}
+        return tuple(k for k in KINDS if k == "latency" or column_of(k) in names)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Those, and what the pick is limited in: the costs that the proof is about."""
+        named = {KIND_OF[b.name] for b in self.job.budgets() if b.name in KIND_OF}
+        return tuple(kind for kind in KINDS if kind in {*self.searched_kinds, *named})
+
+    @property
+    def needed_tables(self) -> tuple[TableName, ...]:
+        """Every table of the run: latencies on all runtimes, other kinds on the job's own."""
+        own = self.job.device.runtime
+        others = [TableName(own, kind) for kind in self.kinds if kind != "latency"]
+        return (*(TableName(name) for name in self.runtimes), *others)
+
     # -- what earlier steps made -----------------------------------------------------------
 
-    def table_path(self, runtime: str) -> Path:
+    def table_path(self, runtime: str, kind: Kind = "latency") -> Path:
         """Return where the run keeps the table that it uses."""
-        return self.folder / f"tables/{runtime}-{self.job.device.precision}.csv"
+        ending = "" if kind == "latency" else f".{kind}"
+        return self.folder / f"tables/{runtime}-{self.job.device.precision}{ending}.csv"
 
-    def table(self, runtime: str) -> CostTable:
+    def table(self, name: TableName) -> CostTable:
         """Return the run's own copy of a table, checked (errors as `CostTable.load`)."""
-        table = CostTable.load(self.table_path(runtime))
-        self._mismatches(table, runtime)
+        table = load_kind(self.table_path(name.runtime, name.kind), name.kind)
+        self._mismatches(table, name)
         return table
 
-    def given_table(self, runtime: str) -> CostTable:
-        """Return the table that the job names for a runtime, checked.
+    def given_table(self, name: TableName) -> CostTable:
+        """Return the table that the job names, checked.
 
         Raises:
             UsageError: it is not there.
             CostError, SchemaError: it is damaged, or of something else than the job accepts.
         """
-        table = CostTable.load(locate(self.job.device.tables[runtime]))
-        self._mismatches(table, runtime)
+        table = load_kind(locate(self.job.device.tables[str(name)]), name.kind)
+        self._mismatches(table, name)
         return table
 
-    def _mismatches(self, table: CostTable, runtime: str) -> tuple[Mismatch, ...]:
+    def _mismatches(self, table: CostTable, name: TableName) -> tuple[Mismatch, ...]:
         """Return in what a table is of something else; only what the job names may be so.
 
         Raises:
             CostError: it is of something else than the job accepts.
         """
         device = self.job.device
-        asked = conditions_of(self.device, runtime, precision=device.precision)
-        accept = device.accept_mismatch if runtime in device.tables else ()
+        asked = conditions_of(self.device, name.runtime, precision=device.precision)
+        accept = device.accept_mismatch if str(name) in device.tables else ()
         return table.check_serves(self.space, asked, accept=accept)
 
     @cached_property
     def models(self) -> dict[str, LatencyModel]:
         """Latency models by runtime, from the run's own tables."""
-        models: dict[str, LatencyModel] = {}
-        for name in self.runtimes:
-            table = self.table(name)
-            models[name] = LatencyModel(
-                self.space,
-                table,
-                coverage=INTERVAL_COVERAGE,
-                mismatches=self._mismatches(table, name),
-            )
-        return models
+        return {name: self._model(LatencyModel, TableName(name)) for name in self.runtimes}
+
+    @cached_property
+    def cost_models(self) -> dict[str, CostModel]:
+        """Models of the job's own runtime by objective, latency first."""
+        own = self.job.device.runtime
+        found: dict[str, CostModel] = {column_of("latency"): self.model}
+        for name in self.needed_tables:
+            if name.kind != "latency":
+                found[column_of(name.kind)] = self._model(CostModel, TableName(own, name.kind))
+        return found
+
+    @property
+    def all_models(self) -> dict[str, CostModel]:
+        """Every model of the run by the name of its table: latencies by runtime, then others."""
+        own = self.job.device.runtime
+        others = {
+            str(TableName(own, model.kind)): model
+            for model in self.cost_models.values()
+            if model.kind != "latency"
+        }
+        return {**self.models, **others}
+
+    def _model(self, kind: type[M], name: TableName) -> M:
+        table = self.table(name)
+        mismatches = self._mismatches(table, name)
+        return kind(self.space, table, coverage=INTERVAL_COVERAGE, mismatches=mismatches)
 
     def forget_tables(self) -> None:
         """Read the tables again when they are next asked for."""
         self.__dict__.pop("models", None)
+        self.__dict__.pop("cost_models", None)
 
     @property
     def model(self) -> LatencyModel:
         """The latency model of the objective."""
         return self.models[self.job.device.runtime]
 
-    def costs(self, constraints: tuple[Constraint, ...]) -> CheapCosts:
-        """Return counts and predictions of whole populations, and these limits on them."""
-        names = dict.fromkeys((*self.job.objectives, "latency_ms", "n_macs", "n_params"))
-        names |= dict.fromkeys(("peak_activation_kib",))
-        return CheapCosts(
-            self.space, tuple(names), models={"latency_ms": self.model}, constraints=constraints
-        )
+    def costs(
+        self, constraints: tuple[Constraint, ...], *, kinds: tuple[Kind, ...] = KINDS
+    ) -> CheapCosts:
+        """Return counts and predictions of whole populations, and these limits on them.
+
+        Predictions are of those `kinds` that the run has tables of.
+        """
+        models = {name: one for name, one in self.cost_models.items() if one.kind in kinds}
+        counts = ("n_macs", "n_params", "peak_activation_kib")
+        names = tuple(dict.fromkeys((*self.job.objectives, *models, *counts)))
+        return CheapCosts(self.space, names, models=models, constraints=constraints)
 
     @cached_property
     def supernet(self) -> Supernet:
@@ -196,6 +243,7 @@ class Run:
 
         Raises:
             RegistryError: an unknown space, device, runtime, searcher or target.
+            DeviceError: energy is asked for, and the device's description says nothing of power.
             EdgenasError: data, space, settings or a table that the job names are unusable.
         """
         spaces.SPACES.get(self.job.space.preset)
@@ -209,8 +257,11 @@ class Run:
         for target in self.job.export.targets:
             EXPORTERS.get(target)
         _ = self.device, self.dataset, self.space, self.runtimes
-        for name in self.job.device.tables:
-            RUNTIMES.get(name)
+        if "energy" in self.kinds:
+            power_of(self.device)
+        for text in self.job.device.tables:
+            name = TableName.parse(text)
+            RUNTIMES.get(name.runtime)
             self.given_table(name)
 
     def check_possible(self, steps: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""Findings about one device: can it be reached, what is on it, how well can it be measured."""
+"""Observations about one device: can it be reached, what is on it, how well can it be measured."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from edgenas.core.errors import DeviceError, EdgenasError, MissingExtraError
 from edgenas.hardware.cores import cpus_text
 from edgenas.hardware.device import LOCAL, Device
 from edgenas.hardware.lock import DeviceLock, host_holder
-from edgenas.hardware.noise import Finding, Severity, noise_floor, read_state, system_findings
+from edgenas.hardware.noise import (
+    Observation,
+    Severity,
+    noise_floor,
+    read_state,
+    system_observations,
+)
 from edgenas.hardware.power import find_meter
 from edgenas.hardware.power.settings import ModelledSettings
 from edgenas.hardware.preparation import Preparation, Prepared
@@ -37,15 +43,15 @@ class DeviceCheck:
     """What was found on a device; `engines` are the runtimes that ran a network there."""
 
     name: str
-    findings: list[Finding] = field(default_factory=list)
+    observations: list[Observation] = field(default_factory=list)
     engines: list[str] = field(default_factory=list)
     reached: bool = False
     usable: bool = True
     """Whether it can be measured on now: reached, not held, and put into order."""
 
     def add(self, name: str, severity: Severity, measured: str, remedy: str = "") -> None:
-        """Add a finding."""
-        self.findings.append(Finding(name, severity, measured, remedy))
+        """Add an observation."""
+        self.observations.append(Observation(name, severity, measured, remedy))
 
 
 def check_device(device: Device, *, engines: bool = True, noise: bool = True) -> DeviceCheck:
@@ -65,7 +71,7 @@ def check_device(device: Device, *, engines: bool = True, noise: bool = True) ->
         _measure(device, check, noise=noise)
     elif not engines:
         state = read_state(device.connector)
-        check.findings += system_findings(state, state)
+        check.observations += system_observations(state, state)
     return check
 
 
@@ -113,7 +119,7 @@ def _reach(device: Device, check: DeviceCheck) -> bool:
 def _guarded(
     look: Callable[[Device, DeviceCheck], None], device: Device, check: DeviceCheck
 ) -> None:
-    """Take what one look cannot find for a finding, and go on with the next."""
+    """Take what one look cannot find for an observation, and go on with the next."""
     try:
         look(device, check)
     except EdgenasError as error:
@@ -273,7 +279,7 @@ def _measure(device: Device, check: DeviceCheck, *, noise: bool) -> None:
                     timed = _engine(device, name, check, timed=timed) or timed
             if not timed:
                 state = read_state(device.connector)
-                check.findings += system_findings(state, state)
+                check.observations += system_observations(state, state)
     except DeviceError as error:
         check.usable = False
         check.add(f"device {device.id}", "warning", str(error), "see the message")
@@ -349,7 +355,7 @@ def _noise(device: Device, name: str, bench: Bench, check: DeviceCheck) -> None:
     check.add(
         "timing", "ok", f"{floor.latency_ms:.4f} ms for the largest network of {_SPACE} on {name}"
     )
-    check.findings += floor.findings
+    check.observations += floor.observations
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from edgenas.costs.store import all_tables
 from edgenas.exporters import EXPORTERS
 from edgenas.exporters import get as get_exporter
 from edgenas.hardware.device import LOCAL, Device, load_device
-from edgenas.hardware.noise import Finding, Severity
+from edgenas.hardware.noise import Observation, Severity
 from edgenas.oneshot.data.fashion_mnist import DEFAULT_FOLDER
 from edgenas.runtimes import RUNTIMES
 from edgenas.study.device_check import check_device
@@ -26,7 +26,7 @@ class Diagnosis:
 
     version: str
     device: str
-    findings: tuple[Finding, ...]
+    observations: tuple[Observation, ...]
     works: bool
     exit_code: int
 
@@ -43,21 +43,21 @@ def examine(device: str = "local", *, noise: bool = True) -> Diagnosis:
         SchemaError: its description is wrong or is to be completed.
     """
     packages = _packages()
-    findings = [_python(), *packages]
+    observations = [_python(), *packages]
     torch = all(found.severity != "warning" for found in packages if found.name == "package torch")
     with load_device(device) as on:
         here = on.connector.address == LOCAL
         runtimes = _runtimes(on) if here else []
-        findings += [*runtimes, *_exporters(), _data(), _tables()]
-        some = not here or any(finding.severity == "ok" for finding in runtimes)
+        observations += [*runtimes, *_exporters(), _data(), _tables()]
+        some = not here or any(observation.severity == "ok" for observation in runtimes)
         check = check_device(on, engines=some and (noise or not here), noise=noise)
-    findings += check.findings
+    observations += check.observations
     engines = bool(check.engines) or (here and some and not noise)
     works = torch and engines and check.usable
     exit_code = 0 if works else MissingExtraError.exit_code
     if not check.usable:
         exit_code = DeviceError.exit_code
-    return Diagnosis(f"edgenas {__version__}", check.name, tuple(findings), works, exit_code)
+    return Diagnosis(f"edgenas {__version__}", check.name, tuple(observations), works, exit_code)
 
 
 def restore(device: str) -> tuple[str, ...]:
@@ -71,27 +71,27 @@ def restore(device: str) -> tuple[str, ...]:
         return tuple(on.restore())
 
 
-def _python() -> Finding:
+def _python() -> Observation:
     text = f"{platform.python_version()} ({sys.executable})"
-    return Finding("Python", "ok", text)
+    return Observation("Python", "ok", text)
 
 
-def _packages() -> list[Finding]:
-    """Return a finding for every optional package; torch is the one that nothing replaces."""
+def _packages() -> list[Observation]:
+    """Return an observation for every optional package; torch is the one that nothing replaces."""
     found = []
     for module, extra in EXTRAS.items():
         missing = unavailable_reason(module)
         if missing is None:
-            found.append(Finding(f"package {module}", "ok", f"there (extra {extra})"))
+            found.append(Observation(f"package {module}", "ok", f"there (extra {extra})"))
         else:
             severity: Severity = "warning" if extra == "torch" else "note"
             remedy = f"pip install 'edgenas[{extra}]'"
-            found.append(Finding(f"package {module}", severity, "missing", remedy))
+            found.append(Observation(f"package {module}", severity, "missing", remedy))
     return found
 
 
-def _runtimes(device: Device) -> list[Finding]:
-    """Return a finding for every runtime; one that the device's description names is expected."""
+def _runtimes(device: Device) -> list[Observation]:
+    """Return an observation for every runtime; one that the description names is expected."""
     found = []
     named = device.description.runtimes.model_fields_set
     for name in RUNTIMES:
@@ -99,32 +99,32 @@ def _runtimes(device: Device) -> list[Finding]:
         if runtime.absent_reason(device.description) is not None:
             continue
         if runtime.unavailable_reason() is None:
-            found.append(Finding(f"runtime {name}", "ok", f"version {runtime.version()}"))
+            found.append(Observation(f"runtime {name}", "ok", f"version {runtime.version()}"))
         else:
             remedy = f"pip install 'edgenas[{runtime.extra}]'"
             severity: Severity = "warning" if name in named else "note"
-            found.append(Finding(f"runtime {name}", severity, "not installed", remedy))
+            found.append(Observation(f"runtime {name}", severity, "not installed", remedy))
     return found
 
 
-def _exporters() -> list[Finding]:
+def _exporters() -> list[Observation]:
     found = []
     for name in EXPORTERS:
         exporter = get_exporter(name)
         reason = exporter.unavailable_reason()
         if reason is not None:
-            found.append(Finding(f"export to {name}", "note", "not possible", reason))
+            found.append(Observation(f"export to {name}", "note", "not possible", reason))
             continue
         cannot_run = exporter.unavailable_to_run_reason()
         text = "writes and runs" if cannot_run is None else f"writes; {cannot_run}"
-        found.append(Finding(f"export to {name}", "ok" if cannot_run is None else "note", text))
+        found.append(Observation(f"export to {name}", "ok" if cannot_run is None else "note", text))
     return found
 
 
-def _data() -> Finding:
+def _data() -> Observation:
     if DEFAULT_FOLDER.is_dir():
-        return Finding("data fashion-mnist", "ok", str(DEFAULT_FOLDER))
-    return Finding(
+        return Observation("data fashion-mnist", "ok", str(DEFAULT_FOLDER))
+    return Observation(
         "data fashion-mnist",
         "note",
         "not there",
@@ -132,6 +132,6 @@ def _data() -> Finding:
     )
 
 
-def _tables() -> Finding:
+def _tables() -> Observation:
     n_tables = sum(1 for _ in all_tables())
-    return Finding("latency tables", "ok", f"{n_tables} installed; yours go to {user_folder()}")
+    return Observation("latency tables", "ok", f"{n_tables} installed; yours go to {user_folder()}")

@@ -13,11 +13,22 @@ from edgenas.core.errors import EdgenasError, UsageError
 from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.costs.conditions import check_aspects
+from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.spaces.base import SearchSpace
 
 ObjectiveName = Literal[
-    "accuracy", "latency_ms", "n_macs", "n_params", "peak_activation_kib", "weights_kib"
+    "accuracy",
+    "latency_ms",
+    "energy_mj",
+    "load_ms",
+    "cold_start_ms",
+    "peak_memory_mib",
+    "sustained_p95_ms",
+    "n_macs",
+    "n_params",
+    "peak_activation_kib",
+    "weights_kib",
 ]
 S = TypeVar("S")
 
@@ -72,8 +83,9 @@ class DeviceSection(StrictModel):
     """Where the network will run; this runtime's latency is the objective.
 
     `tables` names the tables to use instead of the device's own, by runtime: a path, or
-    ``<device>/<runtime>-<precision>/<space>``. In the aspects of `accept_mismatch` they may be of
-    something else, and then every result says so.
+    ``<device>/<runtime>-<precision>/<space>``; for another kind of costs by both,
+    ``onnxruntime.energy``. In the aspects of `accept_mismatch` they may be of something else, and
+    then every result says so.
     """
 
     id: str = "local"
@@ -91,11 +103,32 @@ class SpaceSection(StrictModel):
     """Input channels and classes come from the data unless they stand here."""
 
 
+class NetworksSection(StrictModel):
+    """How costs that only whole networks show are measured.
+
+    See `edgenas.profiling.whole_networks.NetworkSettings`; the exported files are measured in the
+    same way.
+    """
+
+    n_networks: int | None = Field(default=None, ge=20)
+    n_sessions: int | None = Field(default=None, ge=1)
+    n_processes: int | None = Field(default=None, ge=1)
+    run_s: float | None = Field(default=None, gt=0)
+    idle_s: float | None = Field(default=None, gt=0)
+    load_s: float | None = Field(default=None, gt=0)
+    seed: int | None = Field(default=None, ge=0)
+
+    def to_settings(self) -> NetworkSettings:
+        """Return the settings, what is not given by default."""
+        return NetworkSettings(**self.model_dump(exclude_none=True))
+
+
 class ProfileSection(StrictModel):
     """How thoroughly to profile (see `edgenas.profiling.workload.ProfileSettings`).
 
     What is not given follows from the size of the space's networks. `tables` says which tables may
     be used instead: ``any``, or only the user's ``own`` and never one that came with edgenas.
+    `networks` is about the tables of other kinds than latency.
     """
 
     tables: Literal["any", "own"] = "any"
@@ -110,10 +143,11 @@ class ProfileSection(StrictModel):
     n_warmup: int | None = Field(default=None, ge=0)
     anchor_every: int | None = Field(default=None, ge=1)
     seed: int | None = Field(default=None, ge=0)
+    networks: NetworksSection = NetworksSection()
 
     def to_settings(self, space: SearchSpace) -> ProfileSettings:
         """Return the settings that profiling `space` takes."""
-        given = self.model_dump(exclude_none=True, exclude={"tables"})
+        given = self.model_dump(exclude_none=True, exclude={"tables", "networks"})
         return ProfileSettings.for_space(space, **given)
 
 

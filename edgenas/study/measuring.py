@@ -15,6 +15,7 @@ from edgenas.profiling.energy import measure_energy
 from edgenas.profiling.footprint import Footprint, measure_footprints
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress, silent
+from edgenas.profiling.retrying import N_RETRIES
 from edgenas.runtimes import RUNTIMES
 from edgenas.runtimes.base import runtimes_on
 
@@ -83,7 +84,12 @@ def measure_model(  # noqa: PLR0913
     paths = {_KEY: artifact.path}
     with device.claim():
         latency = measure_files(
-            device, chosen, paths, plan or MeasurementPlan(), progress=progress
+            device,
+            chosen,
+            paths,
+            plan or MeasurementPlan(),
+            n_retries=N_RETRIES,
+            progress=progress,
         )[_KEY]
         prints = measure_footprints(device, chosen, paths, progress=progress) if footprint else {}
         joules = measure_energy(device, chosen, paths, progress=progress) if energy else {}

@@ -48,24 +48,25 @@ def front_rows(
     objectives: Sequence[Objective],
     *,
     upper: Upper | None = None,
+    names: Sequence[str] = ("latency_ms",),
     confidence: float | None = None,
 ) -> list[dict[str, Any]]:
     """Return a front as rows for a table or JSON: id, objectives, other values, genes.
 
-    With `upper` and `confidence` the upper end of the latency stands in ``latency_ms_upper``.
+    With `upper` and `confidence` the upper ends of `names` stand in ``latency_ms_upper`` and so on.
     """
-    names = [goal.name for goal in objectives]
-    uppers: list[float | None] = [None] * len(front)
+    goals = [goal.name for goal in objectives]
+    ends: dict[str, Floats] = {}
     if upper is not None and confidence is not None and front:
         archs = [evaluation.arch for evaluation in front]
-        uppers = [float(v) for v in np.asarray(upper("latency_ms", confidence, archs))]
+        ends = {name: np.asarray(upper(name, confidence, archs)) for name in names}
     rows = []
-    for evaluation, end in zip(front, uppers, strict=True):
+    for i, evaluation in enumerate(front):
         values = evaluation.values
         row: dict[str, Any] = {"id": evaluation.arch.id}
-        row |= {name: values[name] for name in names}
-        row |= {} if end is None else {"latency_ms_upper": end}
-        row |= {name: values[name] for name in sorted(values) if name not in names}
+        row |= {name: values[name] for name in goals}
+        row |= {f"{name}_upper": float(column[i]) for name, column in ends.items()}
+        row |= {name: values[name] for name in sorted(values) if name not in goals}
         rows.append({**row, "genes": list(evaluation.arch.genes)})
     return rows
 

@@ -27,7 +27,8 @@ PROFILE = """
 import json, sys
 from pathlib import Path
 from edgenas.hardware.device import load_device
-from edgenas.profiling.profile import N_RETRIES, profile
+from edgenas.profiling.profile import profile
+from edgenas.profiling.retrying import N_RETRIES
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.testing.space_contract import width_space
 _, path, runtime, size, settings, root = sys.argv

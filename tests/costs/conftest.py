@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from edgenas.core.counts import n_macs
 from edgenas.core.ops import OpSpec
+from edgenas.costs.kinds import UNITS, Kind
 from edgenas.costs.passport import Passport
 from edgenas.costs.table import CostTable, Row, samples_path
 from edgenas.spaces import get
@@ -151,6 +153,22 @@ def make_named(named_space: SearchSpace) -> MakeTable:
         return table
 
     return make
+
+
+def table_of_kind(table: CostTable, kind: Kind, provenance: str = "fitted") -> CostTable:
+    """Returns the same figures as if whole networks had shown them, in the kind's unit."""
+    values = table.passport.model_dump(mode="json")
+    fit = values.pop("calibration")
+    values["network_fit"] = {
+        "cost_range": fit.pop("latency_range_ms"),
+        "overhead_cost": fit.pop("overhead_ms"),
+        **{name: value for name, value in fit.items() if not name.startswith("boundary")},
+    }
+    values["network_plan"] = {"seed": 0, "n_networks": fit["n_networks"], "n_sessions": 1}
+    values |= {"kind": kind, "unit": UNITS[kind], "provenance": provenance}
+    values |= {"plan": None, "drift": None}
+    rows = [replace(row, isolated=None) for row in table.rows.values()]
+    return CostTable(rows, Passport.model_validate(values))
 
 
 def priced_rows(space: SearchSpace) -> list[Row]:

@@ -1,7 +1,7 @@
 """Conformal quantiles: ranks by hand, coverage by trial."""
 
 from math import log, sqrt
-from statistics import stdev
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -53,50 +53,56 @@ def test_the_next_score_is_inside_as_often_as_promised(n: int) -> None:
 # -- sessions ------------------------------------------------------------------------------
 
 
-def test_sessions_that_agree_widen_nothing() -> None:
-    inside = np.random.default_rng(0).normal(0.01, 0.005, 21)
-    scores = np.tile(inside, (3, 1))
-    widened = with_sessions(scores, np.ones(4))
+def test_sessions_that_agree_leave_only_the_doubt_that_all_levels_have() -> None:
+    errors = np.random.default_rng(0).normal(0.01, 0.05, 60)
+    widened = with_sessions(errors, np.ones(100))
     assert widened.shape == (200,)
     assert (np.diff(widened) >= 0).all()
-    assert (widened.min(), widened.max()) == pytest.approx((inside.min(), inside.max()))
-    assert np.median(widened) == pytest.approx(np.median(inside))
-    assert interval(widened, 0.8) == pytest.approx(interval(scores.ravel(), 0.8), abs=5e-4)
+    assert np.median(widened) == pytest.approx(np.median(errors), abs=2e-3)
+    assert interval(widened, 0.8) == pytest.approx(interval(errors, 0.8), abs=5e-3)
 
 
 @pytest.mark.parametrize(
-    ("ratios", "t95"),  # Student's t at 95 %, one-sided, from a printed table
-    [((1.0, 1.03, 0.98), 2.920), ((1.0, 1.03, 0.98, 1.01, 1.02, 0.99, 1.0), 1.943)],
+    ("levels", "t95"),  # Student's t at 95 %, one-sided, from a printed table: n degrees
+    [((1.0, 1.03, 0.98), 2.353), ((1.0, 1.0), 2.920), ((1.0, 1.03, 0.98, 1.01, 1.02, 0.99), 1.943)],
 )
-def test_a_new_sessions_level_by_hand(ratios: tuple[float, ...], t95: float) -> None:
+def test_a_new_sessions_level_by_hand(levels: tuple[float, ...], t95: float) -> None:
     # All networks of a session are off by the same: only the session's level is uncertain.
-    scores = np.repeat(np.array(ratios[1:])[:, None], 10, axis=1) - 1
-    low, high = interval(with_sessions(scores, np.array(ratios), n_points=2000), 0.9)
-    spread = stdev(log(ratio) for ratio in ratios) * sqrt(1 + 1 / len(ratios))
-    center = 1 + np.median(scores)
+    low, high = interval(with_sessions(np.full(10, 0.02), np.array(levels), n_points=2000), 0.9)
+    n = len(levels)
+    middle = fmean(log(level) for level in levels)
+    squares = sum((log(level) - middle) ** 2 for level in levels)
+    spread = sqrt((squares + 0.01**2) / n * (1 + 1 / n))  # one session more, off by 1 %
     # The distribution stands there in steps of a per cent: the tail is cut a little short.
-    assert log((1 + high) / center) == pytest.approx(t95 * spread, rel=0.06)
-    assert log((1 + low) / center) == pytest.approx(-t95 * spread, rel=0.06)
+    assert log((1 + high) / 1.02) - middle == pytest.approx(t95 * spread, rel=0.06)
+    assert log((1 + low) / 1.02) - middle == pytest.approx(-t95 * spread, rel=0.06)
 
 
-@pytest.mark.parametrize("n_sessions", [2, 3, 6])
-def test_intervals_hold_in_a_session_that_was_not_seen(n_sessions: int) -> None:
+@pytest.mark.parametrize("n_sessions", [2, 3, 8])
+@pytest.mark.parametrize("level_std", [0.003, 0.01, 0.03])
+def test_intervals_hold_in_a_session_that_was_not_seen(n_sessions: int, level_std: float) -> None:
     rng = np.random.default_rng(n_sessions)
-    level_std, inside_std = 0.02, 0.005
+    inside_std = 0.005
     widened: list[float] = []
     pooled: list[float] = []
     for _ in range(300):
-        levels = rng.normal(0, level_std, n_sessions + 1)  # the main session's is the first
-        typical = np.median(levels)
-        inside = rng.normal(0, inside_std, (n_sessions, 20))
-        scores = np.exp(levels[1:, None] - typical + inside) - 1
+        logs = rng.normal(0, level_std, n_sessions)
+        typical = np.median(logs)
+        inside = np.exp(rng.normal(0, inside_std, (n_sessions, 20)))
         later = rng.normal(0, level_std, 300) + rng.normal(0, inside_std, 300)
         errors = np.exp(later - typical) - 1
+        scores = np.exp(logs - typical)[:, None] * inside - 1
         for found, kept in (
-            (with_sessions(scores, np.exp(levels - levels[0])), widened),
+            (with_sessions(inside.ravel() - 1, np.exp(logs - typical)), widened),
             (scores.ravel(), pooled),
         ):
             low, high = interval(found, 0.9)
             kept.append(float(((errors >= low) & (errors <= high)).mean()))
-    assert 0.88 <= np.mean(widened) <= 0.93
-    assert np.mean(pooled) < 0.8  # networks of a session move together: they are not as many
+    # Steadier than believed a priori: wider than needed; less steady: narrower where a few
+    # processes are all that speaks against the belief.
+    low, high = {0.003: (0.92, 1.0), 0.01: (0.87, 0.99), 0.03: (0.76, 0.93)}[level_std]
+    assert low <= np.mean(widened) <= high
+    if n_sessions == 8:  # as tables are made
+        assert 0.87 <= np.mean(widened) <= 0.97
+    if level_std > 0.003:
+        assert np.mean(pooled) < np.mean(widened) - 0.05  # networks move together: fewer than n

@@ -9,10 +9,9 @@ import pytest
 
 from edgenas.core.errors import UsageError
 from edgenas.costs.diff import diff
-from edgenas.costs.passport import EnergyCalibrationRecord, Passport
 from edgenas.costs.table import CostTable
 from edgenas.spaces.base import SearchSpace
-from tests.costs.conftest import priced_rows
+from tests.costs.conftest import priced_rows, table_of_kind
 
 MakeTable = Callable[..., CostTable]
 
@@ -89,17 +88,4 @@ def test_passports_in_words(make_named: MakeTable) -> None:
 
 def test_other_kinds_are_not_compared(make_named: MakeTable) -> None:
     with pytest.raises(UsageError, match=r"holds latency, .* energy"):
-        diff(make_named(), energy_table(make_named()))
-
-
-def energy_table(table: CostTable) -> CostTable:
-    """Returns the same figures as if they were millijoules."""
-    values = table.passport.model_dump(mode="json")
-    calibration = values.pop("calibration")
-    for name in list(calibration):
-        if "_ms" in name:
-            value = calibration.pop(name)
-            calibration[name.replace("latency", "energy").replace("_ms", "_mj")] = value
-    record = EnergyCalibrationRecord.model_validate(calibration)
-    values |= {"kind": "energy", "unit": "mJ", "energy_calibration": record.model_dump()}
-    return CostTable(table.rows.values(), Passport.model_validate(values))
+        diff(make_named(), table_of_kind(make_named(), "energy"))

@@ -8,7 +8,9 @@ import pytest
 
 from edgenas.core.errors import CostError
 from edgenas.core.ops import OpSpec
-from edgenas.costs.energy import calibrate_energy, power_by_kind
+from edgenas.costs.energy import energy_prior, power_by_kind
+from edgenas.costs.features import operator_features, similarity
+from edgenas.costs.fit import fit_costs
 from edgenas.spaces import get
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +49,10 @@ def truth() -> Truth:
 
 def test_networks_that_were_not_fitted_are_predicted(truth: Truth) -> None:
     seen = slice(0, 100)
-    fitted = calibrate_energy(truth.ops, truth.time_ms, truth.counts[seen], truth.network_mj[seen])
+    counts, network_mj = truth.counts[seen], truth.network_mj[seen]
+    prior = energy_prior(truth.ops, truth.time_ms, counts, network_mj)
+    alike = similarity(operator_features(truth.ops))
+    fitted = fit_costs(counts, network_mj, prior, similarity=alike)
     predicted = fitted.overhead_ms + truth.counts[100:] @ fitted.cost_ms
     exact = 1.5 + truth.counts[100:] @ truth.energy_mj
     assert np.abs(predicted / exact - 1).mean() < 0.02

@@ -88,6 +88,40 @@ def test_few_visits_do_not_replace_enough(make_named: MakeTable, named_space: Se
     assert {row.n_visits for row in find(named_space).rows.values()} == {6}
 
 
+def test_each_table_has_its_own_level(
+    make_named: MakeTable, named_space: SearchSpace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The two tables are of two days; some of the rows of each are timed again on a third."""
+    rows = list(priced_rows(named_space))
+    half = len(rows) // 2
+    make_named(where("a"), rows=rows[:half], created="2026-10-01T00:00:00+00:00")
+    make_named(where("b"), rows=rows[half:], created="2026-10-05T00:00:00+00:00")
+    known = find(named_space)
+    slower = dict(zip((row.operator for row in rows[:half]), [1.5] * half, strict=True))
+    again = {key: (known.rows[key].isolated or 0) * slower.get(key, 1.05) for key in known.retimed}
+    of_table = [[key for key in again if known.owners[key] == k] for k in (0, 1)]
+    assert [len(keys) for keys in of_table] == [min(10, half // 2)] * 2
+    for keys in of_table:  # neither the fastest nor the slowest alone
+        times = [known.rows[key].isolated or 0 for key in keys]
+        assert times == sorted(times)
+    now = known.at_level(again)
+    assert now.rows.keys() == known.rows.keys() - again.keys()
+    for key, row in now.rows.items():
+        assert row.isolated == pytest.approx(
+            (known.rows[key].isolated or 0) * slower.get(key, 1.05), rel=1e-6
+        )
+    levels = {parent.level: parent.n_rows for parent in now.parents}
+    left = half - len(of_table[0])
+    assert levels == {1.5: left, 1.05: len(rows) - half - len(of_table[1])}
+    assert caplog.text.count("brought to this level") == 1
+    assert "1.50 times" in caplog.text
+
+
+def test_nothing_known_stays_nothing() -> None:
+    assert NOTHING_KNOWN.retimed == ()
+    assert NOTHING_KNOWN.at_level({}) == NOTHING_KNOWN
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"match_key": "f"}, {"runtime_version": "2"}, {"threads": 2}, {"delegate": "gpu"}],

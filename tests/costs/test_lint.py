@@ -194,8 +194,8 @@ def test_samples(path: Path, make_named: MakeTable, named_space: SearchSpace) ->
         ([line for line in lines if "anchor" not in line], "0 visits to the anchor"),
         ([*lines, "0,0,anchor,0,1.0"], "comes after"),
         ([*lines, "10000,0,anchor,1,1.0"], "follows run"),
-        ([*lines, "10000,0,anchor,0,-1"], "took -1"),
-        ([*lines, "10000,0,anchor,0"], "not a timed run"),
+        ([*lines, "10000,0,anchor,0,-1"], "cost -1"),
+        ([*lines, "10000,0,anchor,0"], "not a run"),
     ):
         samples.write_bytes(gzip.compress("\n".join(broken).encode()))
         assert any(words in finding.message for finding in found(path, samples="error")), words

@@ -10,13 +10,12 @@ from pydantic import ValidationError
 from edgenas.core.errors import TableError, UsageError
 from edgenas.core.paths import data_folder
 from edgenas.costs.model import CostModel, LatencyModel
-from edgenas.costs.passport import Passport
+from edgenas.costs.passport import FitRecord, NetworkPlanRecord, Passport
 from edgenas.costs.rows import columns
 from edgenas.costs.store import table_path
 from edgenas.costs.table import CostTable, Row
 from edgenas.spaces.base import SearchSpace
-from tests.costs.conftest import made_up_passport
-from tests.costs.test_diff import energy_table
+from tests.costs.conftest import made_up_passport, table_of_kind
 
 MakeTable = Callable[..., CostTable]
 SOURCE = {"format": "ofa", "files": [{"name": "a.yaml", "sha256": "0" * 64}]}
@@ -68,12 +67,12 @@ def test_published_tables_need_their_source_only(space: SearchSpace) -> None:
 def test_kind_and_unit_belong_together(space: SearchSpace) -> None:
     with pytest.raises(ValidationError, match="unit is mJ; latency is told in ms"):
         Passport.model_validate(made_up_passport(space) | {"unit": "mJ"})
-    with pytest.raises(ValidationError, match="'energy_calibration' is missing"):
+    with pytest.raises(ValidationError, match="'network_fit' is missing"):
         Passport.model_validate(made_up_passport(space) | {"kind": "energy", "unit": "mJ"})
 
 
 def test_a_table_of_energies(tmp_path: Path, space: SearchSpace, table: CostTable) -> None:
-    energies = energy_table(table)
+    energies = table_of_kind(table, "energy")
     path = table_path(
         tmp_path, slug="x", runtime="y", precision="z", space=space.name, kind="energy"
     )
@@ -81,13 +80,41 @@ def test_a_table_of_energies(tmp_path: Path, space: SearchSpace, table: CostTabl
     energies.save(path)
     assert path.read_text().splitlines()[0] == "operator,energy_mj,std_mj,isolated_mj,n_visits"
     read = CostTable.load(path)
-    assert read.passport.fit == energies.passport.energy_calibration
+    assert read.passport.fit == energies.passport.network_fit
     model = CostModel(space, read)
     assert model.kind == "energy"
     row = space.largest()[None]
     assert model.predict(row)[0][0] == pytest.approx(LatencyModel(space, table).predict(row)[0][0])
     with pytest.raises(UsageError, match="holds energy in mJ; a table of latencies"):
         LatencyModel(space, read)
+
+
+def test_a_fit_belongs_to_its_kind(space: SearchSpace, table: CostTable) -> None:
+    energy = table_of_kind(table, "energy").passport.model_dump(mode="json")
+    for name in ("network_fit", "network_plan"):
+        with pytest.raises(ValidationError, match=f"'{name}' does not belong into a table of lat"):
+            Passport.model_validate(made_up_passport(space) | {name: energy[name]})
+    own = {"calibration": made_up_passport(space)["calibration"]}
+    with pytest.raises(ValidationError, match="'calibration' does not belong into a table of en"):
+        Passport.model_validate(energy | own)
+
+
+def test_a_record_that_says_nothing_of_its_unit_is_none(table: CostTable) -> None:
+    fit = table.passport.calibration
+    assert fit is not None
+    common = {name: getattr(fit, name) for name in FitRecord.model_fields}
+    with pytest.raises(TypeError, match="abstract"):
+        FitRecord(**common)
+
+
+def test_a_plan_in_words() -> None:
+    plan = {"seed": 0, "n_networks": 40, "n_sessions": 2}
+    loads = NetworkPlanRecord(**plan, n_processes=3).in_words()
+    assert loads.startswith("40 whole networks, 2 session(s), each loaded in 3 new process(es);")
+    energy = NetworkPlanRecord(**plan, run_s=10, idle_s=5, meter="rapl").in_words()
+    assert "run back to back for 10 s, with 5 s of rest between, meter: rapl" in energy
+    load = NetworkPlanRecord(**plan, run_s=60, tail_s=20).in_words()
+    assert "for 60 s, of which the last 20 s count" in load
 
 
 def test_measured_rows_are_whole(make_table: MakeTable, table: CostTable) -> None:

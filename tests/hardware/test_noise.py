@@ -8,13 +8,20 @@ import pytest
 
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.hardware.connectors.local import LocalConnector
-from edgenas.hardware.noise import Finding, SystemState, judge, noise_floor, parse_state, read_state
+from edgenas.hardware.noise import (
+    Observation,
+    SystemState,
+    judge,
+    noise_floor,
+    parse_state,
+    read_state,
+)
 
 QUIET = SystemState(1000, 0, 0.1, 8 << 20, ("performance",), False)
 
 
-def finding(findings: Sequence[Finding], name: str) -> Finding:
-    return next(one for one in findings if one.name == name)
+def observation(observations: Sequence[Observation], name: str) -> Observation:
+    return next(one for one in observations if one.name == name)
 
 
 def test_spreads_and_slow_share() -> None:
@@ -24,14 +31,14 @@ def test_spreads_and_slow_share() -> None:
     assert floor.within_visit == pytest.approx(0.1)
     assert floor.between_visits == pytest.approx(1.0)
     assert floor.slow_share == pytest.approx(0.4)
-    assert finding(floor.findings, "spread between visits").severity == "warning"
-    assert finding(floor.findings, "visits in a slow state").severity == "note"
+    assert observation(floor.observations, "spread between visits").severity == "warning"
+    assert observation(floor.observations, "visits in a slow state").severity == "note"
 
 
 def test_a_quiet_machine_has_nothing_to_mend() -> None:
     floor = judge(np.ones((10, 3)), QUIET, QUIET, timer_resolution_ns=50)
-    assert {one.severity for one in floor.findings} == {"ok"}
-    assert {one.remedy for one in floor.findings} == {""}
+    assert {one.severity for one in floor.observations} == {"ok"}
+    assert {one.remedy for one in floor.observations} == {""}
 
 
 @pytest.mark.parametrize(
@@ -50,18 +57,21 @@ def test_a_quiet_machine_has_nothing_to_mend() -> None:
         (QUIET, SystemState(None, None, None, 1, (), True), "turbo", "note"),
     ],
 )
-def test_findings_name_what_is_wrong(
+def test_observations_name_what_is_wrong(
     before: SystemState, after: SystemState, name: str, severity: str
 ) -> None:
     floor = judge(np.ones((10, 3)), before, after, timer_resolution_ns=50)
-    found = finding(floor.findings, name)
+    found = observation(floor.observations, name)
     assert found.severity == severity
     assert found.remedy
 
 
 def test_a_coarse_timer_is_found() -> None:
     floor = judge(np.full((10, 3), 0.01), QUIET, QUIET, timer_resolution_ns=1000)
-    assert finding(floor.findings, "timer resolution over the model's time").severity == "warning"
+    assert (
+        observation(floor.observations, "timer resolution over the model's time").severity
+        == "warning"
+    )
 
 
 def test_state_of_this_machine() -> None:

@@ -6,22 +6,16 @@ import numpy as np
 import pytest
 
 from edgenas import spaces
-from edgenas.core import ops
 from edgenas.core.counts import n_macs
 from edgenas.core.errors import ExportError
 from edgenas.lowering import onnx as to_onnx
-from edgenas.lowering import tflite as to_tflite
-from edgenas.lowering.optimised import Execution, RunOperator, differences, joined
+from edgenas.lowering.optimised import Execution, RunOperator, differences
 from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import random_weights
 from edgenas.spaces.blocks import conv_block, expand, fbnet_block, mbconv
-
-RUNTIMES = {
-    "onnxruntime": (to_onnx.lower, onnx_operators),
-    "litert": (to_tflite.lower, tflite_operators),
-}
+from tests.lowering.answers import RUNTIMES, check_pieces
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -38,25 +32,9 @@ RUNTIMES = {
     ],
 )
 def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int) -> None:
-    lower, operators = RUNTIMES[runtime]
     space = spaces.get(space_name)
-    profiled: dict[ops.OpSpec, Execution] = {}
     rows = [space.largest(), space.smallest(), *space.sample(n, np.random.default_rng(5))]
-    for row in rows:
-        network = space.network(row)
-        # Other weights than the pieces have: trained ones are others, too.
-        exported = operators(lower(network, random_weights(network, seed=9)))
-        pieces = []
-        for _, op in space.ops(row):
-            if op not in profiled:
-                graph = expand(op)
-                profiled[op] = operators(lower(graph, random_weights(graph)))
-            pieces.append(profiled[op])
-        assert differences(exported, joined(pieces)) == []
-        assert exported.n_macs == joined(pieces).n_macs == n_macs(network)
-        assert exported.outside == ()
-        # A network never moves more data about than its pieces do, one by one.
-        assert len(exported.moves) <= len(joined(pieces).moves)
+    assert check_pieces(runtime, space, rows) == []
 
 
 def test_differences_name_both_sides() -> None:

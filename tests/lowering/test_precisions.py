@@ -15,25 +15,27 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgenas import spaces
 from edgenas.core import ops
-from edgenas.core.counts import n_macs
 from edgenas.core.errors import ExportError
 from edgenas.core.ops import Graph, OpSpec
 from edgenas.lowering import onnx as to_onnx
 from edgenas.lowering import onnx_int8, tflite_int8
 from edgenas.lowering import tflite as to_tflite
-from edgenas.lowering.optimised import Execution, differences, joined
 from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import Weights, random_weights
-from edgenas.spaces.blocks import conv_block, expand, mbconv, mbv3_head
+from edgenas.spaces.blocks import conv_block, expand, mbconv
 from edgenas.testing.reference import evaluate
+from tests.lowering.answers import (
+    OPERATORS,
+    RUNTIMES,
+    answers,
+    check_pieces,
+    run_onnx,
+    run_tflite,
+)
 
 Array = np.ndarray[Any, Any]
-RUNTIMES = {
-    "onnxruntime": (to_onnx.lower, onnx_operators),
-    "litert": (to_tflite.lower, tflite_operators),
-}
 REFERENCE_TOLERANCE_DB = 3.0
 LEAST_SQNR_DB = 20.0
 
@@ -44,52 +46,11 @@ def sqnr_db(expected: Array, found: Array) -> float:
     return float(10 * np.log10(np.mean(expected**2) / max(noise, 1e-30)))
 
 
-def run_onnx(model: bytes, image: Array) -> Array:
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    source = session.get_inputs()[0]
-    if source.type == "tensor(uint8)":
-        content = onnx.load_from_string(model)
-        constants = {t.name: onnx.numpy_helper.to_array(t) for t in content.graph.initializer}
-        step, zero = constants["image.step"], int(constants["image.zero"])
-        image = np.clip(np.rint(image / step) + zero, 0, 255).astype(np.uint8)
-        (result,) = session.run(None, {"image": image})
-        last = next(n for n in content.graph.node if n.output[0] == "logits")
-        step, zero = constants[last.input[1]], int(constants[last.input[2]])
-        return (result.astype(np.float64) - zero) * step
-    return np.asarray(session.run(None, {"image": image})[0])
-
-
-def run_tflite(model: bytes, image: Array) -> Array:
-    interpreter = Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
-    source, result = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    image = np.moveaxis(image, 1, -1)
-    if source["dtype"] == np.int8:
-        step, zero = source["quantization"]
-        image = np.clip(np.rint(image / step) + zero, -128, 127).astype(np.int8)
-    interpreter.set_tensor(source["index"], image)
-    interpreter.invoke()
-    values = interpreter.get_tensor(result["index"])
-    if result["dtype"] == np.int8:
-        step, zero = result["quantization"]
-        values = (values.astype(np.float64) - zero) * step
-    return np.asarray(np.moveaxis(values, -1, 1))
-
-
-ENGINES = {"onnx": (to_onnx.lower, run_onnx), "tflite": (to_tflite.lower, run_tflite)}
-
-
 def noise(graph: Graph, weights: Weights | None = None, **options: Any) -> dict[str, float]:
     """Return the SQNR of `graph` in each format, in dB."""
     weights = random_weights(graph) if weights is None else weights
-    image = np.random.default_rng(1).normal(size=(1, *graph.in_shape)).astype(np.float32)
-    expected = evaluate(graph, weights, image)
-    found = {}
-    for name, (lower, run) in ENGINES.items():
-        values = run(lower(graph, weights, **options), image)
-        assert values.shape == expected.shape
-        found[name] = sqnr_db(expected, values)
-    return found
+    expected, found = answers(graph, weights, **options)
+    return {name: sqnr_db(expected, values) for name, values in found.items()}
 
 
 def odd_graph(first: str, second: str) -> Graph:
@@ -123,23 +84,7 @@ def test_blocks_in_int8_answer_as_in_float(function: str, stride: int, quantised
     assert min(found.values()) > LEAST_SQNR_DB, found
 
 
-@pytest.mark.parametrize(
-    "op",
-    [
-        conv_block((3, 33, 32), 24, kernel=3, stride=2, activation="h_swish"),
-        conv_block((1, 7, 7), 5, kernel=7, stride=2, activation="relu6"),
-        mbv3_head((24, 5, 5), final_channels=64, mix_channels=96, n_classes=10),
-        ops.linear((6, 5, 4), 10),
-        ops.linear((24,), 10, bias=False),
-        ops.conv2d((8, 8, 8), 16, kernel=3, groups=8),
-        ops.conv2d((8, 8, 8), 16, kernel=3, groups=4, bias=True),
-        ops.global_avg_pool((8, 5, 6)),
-        ops.channel_shuffle((8, 5, 6), 4),
-        *(ops.activation((4, 5, 6), function) for function in ops.ACTIVATIONS),
-        *(ops.activation((9,), function) for function in ops.ACTIVATIONS),
-    ],
-    ids=lambda op: op.key,
-)
+@pytest.mark.parametrize("op", OPERATORS, ids=lambda op: op.key)
 def test_single_operators_in_int8_and_float16(op: OpSpec) -> None:
     graph = expand(op)
     weights = random_weights(graph)
@@ -341,26 +286,10 @@ class TestAgainstTheMakersQuantisers:
 def test_network_runs_what_its_pieces_run(
     runtime: str, precision: str, space_name: str, n: int
 ) -> None:
-    lower, operators = RUNTIMES[runtime]
     space = spaces.get(space_name)
-    profiled: dict[OpSpec, Execution] = {}
-    for row in [space.largest(), *space.sample(n, np.random.default_rng(5))]:
-        network = space.network(row)
-        weights = random_weights(network, seed=9)
-        exported = operators(lower(network, weights, precision=precision))
-        pieces = []
-        for _, op in space.ops(row):
-            if op not in profiled:
-                graph = expand(op)
-                model = lower(graph, random_weights(graph), precision=precision)
-                profiled[op] = operators(model)
-            pieces.append(profiled[op])
-        assert differences(exported, joined(pieces)) == []
-        assert exported.n_macs == joined(pieces).n_macs == n_macs(network)
-        # The codes are made and read once; a piece does both at its own borders.
-        assert len(exported.moves) <= len(joined(pieces).moves)
-        if precision == "int8":
-            assert exported.outside == ()
+    rows = [space.largest(), *space.sample(n, np.random.default_rng(5))]
+    outside = check_pieces(runtime, space, rows, precision=precision)
+    assert precision == "float16" or outside == []
 
 
 def test_codes_cross_the_borders_of_tflite_unless_float_is_asked() -> None:

@@ -203,7 +203,9 @@ class ProgramBench(Bench):
 
     @property
     def info(self) -> EngineInfo:
-        raise NotImplementedError
+        return EngineInfo(
+            engine="litert", engine_version="1", affinity=(0,), threads=1, timer_resolution_ns=1
+        )
 
     @property
     def alive(self) -> bool:

@@ -15,16 +15,21 @@ from pathlib import Path
 
 import pytest
 
-from edgenas.core.errors import AgentError, DeviceError, StorageError
+from edgenas.core.errors import AgentError, DeviceError, RefusedError, StorageError
 from edgenas.core.files import Journal
+from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.table import CostTable
 from edgenas.hardware.connectors.base import PipedProcess
 from edgenas.hardware.device import load_device
+from edgenas.profiling import measure as measure_module
 from edgenas.profiling import profile as profile_module
+from edgenas.profiling import retrying
+from edgenas.profiling.measure import measure_files
 from edgenas.profiling.profile import _plan, profile
-from edgenas.profiling.workload import ProfileSettings, Workload
+from edgenas.profiling.workload import ProfileSettings, Workload, model_bytes
 from edgenas.spaces.base import SearchSpace
 from edgenas.testing.disk import small_disk
+from edgenas.testing.missing import skip_outside_ci
 from edgenas.testing.peers import BEFORE, MEASURING, Peer, local_peer, ssh_peer
 from edgenas.testing.sshd import Sshd, make_key, missing_program, running_sshd, trust
 
@@ -44,14 +49,6 @@ except DeviceError as error:
 """
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
-    if reason := missing_program():
-        pytest.skip(reason)
-    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
-        yield server
 
 
 @pytest.fixture
@@ -77,7 +74,7 @@ def peer(request: pytest.FixtureRequest) -> Peer:
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """A visit at a time, so that something can happen between any two; no long waiting."""
-    monkeypatch.setattr(profile_module, "_RETRY_S", (0.2,))
+    monkeypatch.setattr(retrying, "_RETRY_S", (0.2,))
     monkeypatch.setattr(profile_module, "_CHUNK_S", 0.0)
 
 
@@ -225,6 +222,48 @@ def test_a_connection_that_is_lost_is_made_anew(
     check_clean(board)
 
 
+def test_files_are_measured_on_after_a_process_or_connection_is_lost(
+    board: Peer,
+    least: ProfileSettings,
+    space: SearchSpace,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed and cut off between two visits; what was timed before counts."""
+    monkeypatch.setattr(measure_module, "_CHUNK", 2)
+    assert board.proxy is not None
+    paths = {}
+    for name, row in (("small", space.smallest()), ("large", space.largest())):
+        paths[name] = tmp_path / f"{name}.onnx"
+        paths[name].write_bytes(model_bytes(space.network(row), "onnx"))
+    strike = Striker({4: lambda: signal_agents(board, signal.SIGKILL), 10: board.proxy.cut})
+    plan = MeasurementPlan(n_visits=8, n_runs=2, timeout_s=20)
+    told: list[int] = []
+
+    def progress(what: str, done: int, total: int) -> None:
+        told.append(done)
+        strike(what, done, total)
+
+    with load_device(board.device_file()) as device:
+        with pytest.raises(AgentError, match="died during 'visit'"):
+            measure_files(
+                device, "onnxruntime", paths, plan,
+                progress=Striker({4: lambda: signal_agents(board, signal.SIGKILL)}),
+            )  # fmt: skip
+        found = measure_files(device, "onnxruntime", paths, plan, n_retries=2, progress=progress)
+        broken = paths | {"broken": tmp_path / "broken.onnx"}
+        broken["broken"].write_bytes(b"no model")
+        n_told = caplog.text.count("trying again")
+        with pytest.raises(RefusedError, match="refused 'load'"):
+            measure_files(device, "onnxruntime", broken, plan, n_retries=2)
+    assert not strike.moments
+    assert n_told == caplog.text.count("trying again") >= 2
+    assert told == list(range(2, 17, 2))
+    assert {key: one.samples_ms.shape for key, one in found.items()} == dict.fromkeys(paths, (8, 2))
+    check_clean(board)
+
+
 def test_without_retries_the_error_is_clear_and_the_same_command_goes_on(
     peer: Peer,
     space: SearchSpace,
@@ -362,8 +401,7 @@ def test_another_host_key_after_a_cut_is_refused_and_nothing_mixed(
     read_samples: ReadSamples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if reason := missing_program():
-        pytest.skip(reason)
+    skip_outside_ci(missing_program(), pytest.skip)
     with (
         running_sshd(tmp_path / "sshd") as sshd,
         ssh_peer(tmp_path / "peer", sshd) as board,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_a_runtime_that_tells_no_single_runs_is_refused(
 ) -> None:
     @contextmanager
     def opened(runtime: object, device: object, *, timeout_s: float) -> Iterator[object]:
-        yield object()
+        yield SimpleNamespace(info=SimpleNamespace(engine_version="1"))
 
     monkeypatch.setattr(RUNTIMES.get("litert"), "open", opened)
     with pytest.raises(DeviceError, match="does not tell single runs under load"):

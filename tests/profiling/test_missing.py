@@ -9,6 +9,7 @@ import pytest
 from edgenas.core.errors import AgentError, StorageError
 from edgenas.costs.conditions import Conditions
 from edgenas.costs.known import NOTHING_KNOWN, Known, known_rows
+from edgenas.costs.lint import lint
 from edgenas.costs.table import CostTable, journal_path
 from edgenas.hardware.device import Device
 from edgenas.profiling.profile import profile
@@ -48,7 +49,7 @@ def known(
     return known_rows(second, asked, slug=device.fingerprint.slug)
 
 
-def test_known_operators_are_not_timed_again(
+def test_known_operators_are_not_timed_again_but_for_some(
     bench: Any,
     device: Device,
     first: SearchSpace,
@@ -56,28 +57,64 @@ def test_known_operators_are_not_timed_again(
     few: ProfileSettings,
     known: Known,
     tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     keys = {op.key for op in second.distinct_ops()}
     shared = keys & {op.key for op in first.distinct_ops()}
-    assert shared
+    again = set(known.retimed)
     assert known.rows.keys() == shared
+    assert again < shared
+    assert len(again) == min(20, -(-len(shared) // 2))
     table = profile(device, "onnxruntime", second, few, tmp_path, known=known)
     timed = {key.removeprefix("op:") for key in bench.visited if key.startswith("op:")}
-    assert timed == keys - shared
+    assert timed == keys - shared | again
     assert table.rows.keys() == keys
     for key in keys:
-        assert table.rows[key].isolated == bench.ms(f"op:{key}")
+        assert table.rows[key].isolated == pytest.approx(bench.ms(f"op:{key}"), rel=1e-5)
     (parent,) = table.passport.parents
-    assert (parent.space, parent.n_rows) == (first.name, len(shared))
+    assert (parent.space, parent.n_rows) == (first.name, len(shared - again))
+    assert parent.level == 1.0
+    assert "brought to this level" not in caplog.text
     assert table.passport.provenance == "measured"
     assert table.passport.calibration is not None
     assert table.passport.calibration.n_networks == few.n_networks
 
 
+def test_a_machine_at_another_level_brings_the_known_times_there(
+    bench: Any,
+    device: Device,
+    second: SearchSpace,
+    few: ProfileSettings,
+    known: Known,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is a quarter slower on this day; two of the operators happen to be disturbed."""
+    disturbed = {f"op:{key}" for key in known.retimed[:2]}
+    bench.slowdown = lambda key: 2.0 if key in disturbed else 1.25
+    table = profile(device, "onnxruntime", second, few, tmp_path / "missing", known=known)
+    for key, row in table.rows.items():
+        assert row.isolated == pytest.approx(bench.ms(f"op:{key}"), rel=1e-4)
+    (parent,) = table.passport.parents
+    assert parent.level == pytest.approx(1.25, rel=1e-4)
+    assert "1.25 times as long as when the table of" in caplog.text
+    checks = {finding.check: finding for finding in lint(Path(table.source))}
+    assert "1.25 times" in checks["level"].message
+    assert "samples" not in checks
+
+
+@pytest.mark.parametrize("level", [1.0, 1.25])
 def test_the_costs_are_those_of_a_whole_measurement(
-    device: Device, second: SearchSpace, few: ProfileSettings, known: Known, tmp_path: Path
+    bench: Any,
+    device: Device,
+    second: SearchSpace,
+    few: ProfileSettings,
+    known: Known,
+    tmp_path: Path,
+    level: float,
 ) -> None:
     """The made-up engine takes equal times in both, so the fits are equal too."""
+    bench.slowdown = lambda key: level
     whole = profile(device, "onnxruntime", second, few, tmp_path / "whole")
     table = profile(device, "onnxruntime", second, few, tmp_path / "missing", known=known)
     for key, row in whole.rows.items():

@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 
 from edgenas.core.files import Journal
-from edgenas.core.schema import dump_yaml
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.table import CostTable
 from edgenas.hardware.device import load_device
-from edgenas.profiling import profile as profile_module
+from edgenas.profiling import retrying
 from edgenas.profiling.profile import _plan, profile
 from edgenas.profiling.workload import ProfileSettings, Workload
 from edgenas.spaces.base import SearchSpace
@@ -27,53 +26,36 @@ from edgenas.testing.adb import EmulatedPhone
 from edgenas.testing.adb.facts import SETTINGS
 from edgenas.testing.adb.phone import missing_here
 from edgenas.testing.adb.shell import Fault
+from edgenas.testing.peers import PROFILE, Peer, adb_peer
 from edgenas.testing.space_contract import width_space
 
 Samples = dict[int, tuple[str, float, list[float]]]
 ReadSamples = Callable[[Path], Samples]
-SIZE = 32  # below, an operator takes less than the microsecond in which the tool counts
-PROFILE = f"""
-import json, sys
-from pathlib import Path
-from edgenas.hardware.device import load_device
-from edgenas.profiling import profile as profile_module
-from edgenas.profiling.profile import profile
-from edgenas.profiling.workload import ProfileSettings
-from edgenas.testing.space_contract import width_space
-settings = ProfileSettings(**json.loads(sys.argv[2]))
-with load_device(Path(sys.argv[1])) as device:
-    profile(device, "benchmark_model", width_space({SIZE}), settings, Path(sys.argv[3]))
-"""
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def space() -> SearchSpace:
-    return width_space(SIZE)
-
-
-@pytest.fixture(scope="module")
-def phone() -> Iterator[EmulatedPhone]:
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peer]:
     missing_here(pytest.skip)
-    with EmulatedPhone() as phone:
-        yield phone
+    with adb_peer(tmp_path_factory.mktemp("peer")) as peer:
+        yield peer
 
 
 @pytest.fixture
-def device_file(phone: EmulatedPhone, tmp_path: Path) -> Path:
-    path = tmp_path / "phone.yaml"
-    program = {"binary": str(phone.benchmark_model()), "version": "2.16", "affinity": [0]}
-    document = {
-        "schema_version": 1,
-        "id": "phone",
-        "description": "emulated",
-        "extends": "pixel-8",
-        "connector": phone.connector,
-        "runtimes": {"benchmark_model": program},
-    }
-    path.write_text(dump_yaml(document))
-    return path
+def phone(peer: Peer) -> EmulatedPhone:
+    assert peer.phone is not None
+    return peer.phone
+
+
+@pytest.fixture
+def device_file(peer: Peer) -> Path:
+    return peer.device_file()
+
+
+@pytest.fixture(scope="module")
+def space(peer: Peer) -> SearchSpace:
+    return width_space(peer.size)
 
 
 def order_of(space: SearchSpace, settings: ProfileSettings) -> list[str]:
@@ -93,7 +75,7 @@ def test_a_phone_without_python_gets_a_table_whatever_breaks(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The connection is cut, output is garbled, the phone reboots."""
-    monkeypatch.setattr(profile_module, "_RETRY_S", (0.0,))
+    monkeypatch.setattr(retrying, "_RETRY_S", (0.0,))
     order = order_of(space, few)
     moments = {20: "cut", 60: "garble", 100: "reboot"}
     assert max(moments) < len(order)
@@ -134,7 +116,7 @@ def test_a_phone_without_python_gets_a_table_whatever_breaks(
 
 
 def test_a_killed_host_leaves_nothing_running_and_the_run_goes_on(
-    device_file: Path,
+    peer: Peer,
     phone: EmulatedPhone,
     space: SearchSpace,
     few: ProfileSettings,
@@ -143,8 +125,8 @@ def test_a_killed_host_leaves_nothing_running_and_the_run_goes_on(
     read_samples: ReadSamples,
 ) -> None:
     order = order_of(space, few)
-    arguments = [str(device_file), json.dumps(asdict(few)), str(tmp_path)]
-    command = [sys.executable, "-W", "error", "-c", PROFILE, *arguments]
+    facts = [peer.runtime, str(peer.size), json.dumps(asdict(few)), str(tmp_path)]
+    command = [sys.executable, "-W", "error", "-c", PROFILE, str(peer.device_file()), *facts]
     with subprocess.Popen(command, cwd=repository) as child:
         end = time.monotonic() + 120
         while child.poll() is None and n_records(tmp_path) < 20 and time.monotonic() < end:
@@ -155,7 +137,7 @@ def test_a_killed_host_leaves_nothing_running_and_the_run_goes_on(
     kept = {record["k"]: record for record in Journal(journal).read() if "k" in record}
     assert 20 <= len(kept) < len(order)
     assert [kept[k]["key"] for k in range(len(kept))] == order[: len(kept)]
-    assert wait_until(lambda: "--graph=" not in running(phone))
+    assert wait_until(lambda: phone.processes() == [])
     subprocess.run(command, cwd=repository, check=True, timeout=500)
     (path,) = tmp_path.glob("*/*/*.csv")
     samples = read_samples(path)
@@ -174,10 +156,6 @@ def check_restored(phone: EmulatedPhone, *, n_left: int = 0) -> None:
     assert found == SETTINGS
     assert phone.path("/data/wakefulness").read_text() == "Asleep\n"
     assert len(list(phone.path("/data/local/tmp").iterdir())) == n_left
-
-
-def running(phone: EmulatedPhone) -> str:
-    return phone.adb("-s", phone.serial, "shell", "ps -A -o args")
 
 
 def n_records(folder: Path) -> int:

@@ -13,7 +13,7 @@ from edgenas.costs.samples import read_samples
 from edgenas.costs.table import samples_path
 from edgenas.hardware.device import load_device
 from edgenas.hardware.device_file import device_path, load_description
-from edgenas.profiling import profile as profile_module
+from edgenas.profiling import retrying
 from edgenas.profiling.profile import _plan, profile
 from edgenas.profiling.workload import ProfileSettings, Workload
 from edgenas.testing.adb import EmulatedPhone
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Peer]:
     missing_here(pytest.skip)
-    monkeypatch.setattr(profile_module, "_RETRY_S", (0.0,))
+    monkeypatch.setattr(retrying, "_RETRY_S", (0.0,))
     with adb_peer(tmp_path / "peer") as peer:
         monkeypatch.setenv("EDGENAS_HOME", str(peer.home))
         yield peer

@@ -22,6 +22,7 @@ from edgenas.hardware.device import Device, load_device
 from edgenas.hardware.throttling import Pause, ThermalState
 from edgenas.profiling import profile as profile_module
 from edgenas.profiling import recorder as recorder_module
+from edgenas.profiling import retrying
 from edgenas.profiling import workload as workload_module
 from edgenas.profiling.profile import _plan, profile
 from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, calibration_networks
@@ -351,7 +352,7 @@ def test_a_lost_process_is_started_anew(
         bench.dies_after = len(bench.visited) + 30  # it comes back, and dies again later
 
     clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=sleep)
-    monkeypatch.setattr(profile_module, "time", clock)
+    monkeypatch.setattr(retrying, "time", clock)
     bench.dies_after = 20
     table = make(n_retries=1)
     assert len(waited_s) > 3
@@ -367,7 +368,7 @@ def test_a_process_that_is_lost_again_and_again_is_given_up(
 ) -> None:
     waited_s: list[float] = []
     clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=waited_s.append)
-    monkeypatch.setattr(profile_module, "time", clock)
+    monkeypatch.setattr(retrying, "time", clock)
     die_after(20, n_retries=3)
     assert waited_s == [1.0, 5.0, 20.0]
     assert len(bench.visited) == 20

@@ -1,8 +1,10 @@
 """TensorRT by its tool, against a program that prints and exports as it does."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +227,42 @@ def test_a_failure_tells_its_reasons() -> None:
         parse_log("")
     with pytest.raises(AgentError, match="does not tell its version"):
         parse_version("&&&& RUNNING TensorRT.trtexec # trtexec --help")
+
+
+ODD = st.sampled_from(["", "-1", "²", "1e999", "9" * 5000, "NaN", "Infinity", "null", "[]", "true"])
+PRINTED = """\
+&&&& RUNNING TensorRT.trtexec [TensorRT v8401] # trtexec --loadEngine=a
+[11/22/2025-08:00:00] [I] Engine built in 12.5 sec.
+[11/22/2025-08:00:00] [I] Engine loaded in 0.0125 sec.
+&&&& PASSED TensorRT.trtexec [TensorRT v8401] # trtexec --loadEngine=a
+"""
+EXPORTED = json.dumps([LATER, EARLIER])
+PROFILED = json.dumps([{"count": 3}, {"name": "a", "averageMs": 0.25}])
+
+
+@given(data=st.data())
+def test_damaged_output_is_refused_or_of_possible_times(data: st.DataObject) -> None:
+    """Cut off, or with an odd number in the place of another."""
+    text = data.draw(st.sampled_from([PRINTED, EXPORTED, PROFILED]))
+    places = [found.span() for found in re.finditer(r"[0-9]+(?:\.[0-9]+)?", text)]
+    start, end = data.draw(st.sampled_from(places))
+    rest = data.draw(st.sampled_from(["", text[end:]]))
+    text = text[:start] + data.draw(ODD) + rest
+    with suppress(AgentError):
+        assert all(0 < one < 1e12 for one in parse_times(text))
+    with suppress(AgentError):
+        assert all(0 <= one < 1e12 for _, one in parse_profile(text))
+    with suppress(AgentError):
+        assert re.fullmatch(r"[0-9]+(\.[0-9]+){2}", parse_version(text))
+    with suppress(AgentError):
+        log = parse_log(text)
+        assert all(one is None or 0 <= one < 1e12 for one in (log.build_ms, log.load_ms))
+
+
+@pytest.mark.parametrize("parse", [parse_times, parse_profile])
+def test_brackets_without_end_are_refused(parse: Callable[[str], object]) -> None:
+    with pytest.raises(AgentError):
+        parse("[" * 100_000 + "]" * 100_000)
 
 
 @given(st.text(max_size=200))

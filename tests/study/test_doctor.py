@@ -11,13 +11,14 @@ import pytest
 from edgenas.cli import main
 from edgenas.core.schema import dump_yaml
 from edgenas.hardware.device import Device, load_device
-from edgenas.hardware.noise import Finding
+from edgenas.hardware.noise import Observation
 from edgenas.hardware.preparation import restore_path
 from edgenas.study import doctor
 from edgenas.study.device_check import DeviceCheck, check_device
 from edgenas.testing.adb import EmulatedPhone
 from edgenas.testing.adb.phone import missing_here
 from edgenas.testing.fake_connector import FakeConnector
+from edgenas.testing.missing import skip_outside_ci
 from edgenas.testing.sshd import missing_program, running_sshd
 
 CPU = "/sys/devices/system/cpu"
@@ -84,8 +85,8 @@ def connector(**changes: str) -> FakeConnector:
     )
 
 
-def found(check: DeviceCheck, name: str) -> Finding:
-    return next(one for one in check.findings if one.name == name)
+def found(check: DeviceCheck, name: str) -> Observation:
+    return next(one for one in check.observations if one.name == name)
 
 
 def test_what_a_board_tells_is_judged(home: Path, tmp_path: Path) -> None:
@@ -124,7 +125,7 @@ def test_what_a_description_names_and_the_board_lacks_is_told(home: Path, tmp_pa
     assert found(check, "CPUs of onnxruntime").measured == "2 thread(s) on 0-1 (little)"
 
 
-def test_a_board_without_python_still_has_findings(home: Path, tmp_path: Path) -> None:
+def test_a_board_without_python_is_still_observed(home: Path, tmp_path: Path) -> None:
     there = connector()
     del there.answers[("python3", "-V")]
     text = "power: {meter: modelled, idle_mw: 1, active_mw: [2]}\n"
@@ -178,8 +179,8 @@ def test_what_was_left_changed_is_found_and_restored(
     undo = ["sh", "-c", 'printf %s "$2" >"$1"', "sh", str(changed), "powersave"]
     path.write_text(json.dumps({"step": "governor", "undo": undo}) + "\n")
     assert main(["doctor", "--no-noise", "--json"]) == 0
-    findings = json.loads(capsys.readouterr().out)["findings"]
-    (state,) = [one for one in findings if one["name"] == "state"]
+    observations = json.loads(capsys.readouterr().out)["findings"]
+    (state,) = [one for one in observations if one["name"] == "state"]
     assert state["remedy"] == "run: edgenas doctor --device local --restore"
     assert changed.read_text() == "performance"
     assert main(["doctor", "--no-noise", "--restore"]) == 0
@@ -192,8 +193,7 @@ def test_what_was_left_changed_is_found_and_restored(
 def test_a_machine_behind_ssh_is_examined_whole(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if reason := missing_program():
-        pytest.skip(reason)
+    skip_outside_ci(missing_program(), pytest.skip)
     with running_sshd(tmp_path / "sshd") as server:
         path = tmp_path / "mine.yaml"
         document = {
@@ -208,13 +208,13 @@ def test_a_machine_behind_ssh_is_examined_whole(
         path.write_text(dump_yaml(document))
         assert main(["doctor", "--device", str(path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    findings = {one["name"]: one for one in told["findings"]}
+    observations = {one["name"]: one for one in told["findings"]}
     assert told["works"]
-    assert findings["prepare governor"]["severity"] == "note"
+    assert observations["prepare governor"]["severity"] == "note"
     for name in ("onnxruntime", "litert"):
-        assert "timer resolution" in findings[f"engine {name}"]["measured"]
-        assert findings[f"delegate of {name}"]["severity"] == "ok"
-    assert "ms for the largest network" in findings["timing"]["measured"]
+        assert "timer resolution" in observations[f"engine {name}"]["measured"]
+        assert observations[f"delegate of {name}"]["severity"] == "ok"
+    assert "ms for the largest network" in observations["timing"]["measured"]
     assert not list(home.glob("locks/*.restore.jsonl"))
 
 
@@ -236,17 +236,17 @@ def test_a_phone_without_python_is_examined(
         path.write_text(dump_yaml(document))
         assert main(["doctor", "--device", str(path), "--no-noise", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    findings = {one["name"]: one for one in told["findings"]}
+    observations = {one["name"]: one for one in told["findings"]}
     assert told["works"]
-    assert findings["Python on the device"]["severity"] == "note"
-    assert findings["engine benchmark_model"]["severity"] == "ok"
-    assert "LITTLE" in findings["thermal zones"]["measured"]
-    assert findings["prepare stay awake"]["severity"] == "ok"
+    assert observations["Python on the device"]["severity"] == "note"
+    assert observations["engine benchmark_model"]["severity"] == "ok"
+    assert "LITTLE" in observations["thermal zones"]["measured"]
+    assert observations["prepare stay awake"]["severity"] == "ok"
 
 
 def test_a_held_local_device_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with load_device("local").claim():
         diagnosis = doctor.examine("local", noise=False)
-    (holder,) = [one for one in diagnosis.findings if one.name == "holder"]
+    (holder,) = [one for one in diagnosis.observations if one.name == "holder"]
     assert holder.measured == f"held by process {os.getpid()} on this host"
     assert diagnosis.exit_code == 5

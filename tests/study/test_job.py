@@ -6,20 +6,25 @@ from pathlib import Path
 import pytest
 
 from edgenas import spaces
-from edgenas.core.errors import EdgenasError, SchemaError, UsageError
+from edgenas.core.errors import DeviceError, EdgenasError, SchemaError, UsageError
 from edgenas.core.objective import OBJECTIVES, Constraint
 from edgenas.core.schema import parse_yaml
 from edgenas.oneshot.settings import TrainingSettings
+from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.study.api import with_tables
+from edgenas.study.context import Run
 from edgenas.study.job import (
     Job,
     MeasureSection,
+    NetworksSection,
     ObjectiveName,
     ProfileSection,
     TrainingSection,
     load_job,
 )
+from edgenas.study.run_folder import RunFolder
+from edgenas.study.table_names import TableName
 from tests.tiny_job import TINY_JOB, write_job
 
 LEAST = "schema_version: 1\nname: least\ndata: {source: digits}\n"
@@ -56,13 +61,58 @@ def test_sections_mirror_the_settings_they_stand_for() -> None:
     assert ProfileSection(n_runs=7).to_settings(space).n_runs == 7
     assert ProfileSection(tables="own").to_settings(space) == ProfileSettings.for_space(space)
     profiling = {field.name for field in dataclasses.fields(ProfileSettings)}
-    assert set(ProfileSection.model_fields) - {"tables"} == profiling
+    assert set(ProfileSection.model_fields) - {"tables", "networks"} == profiling
+    networks = {field.name for field in dataclasses.fields(NetworkSettings)}
+    assert set(NetworksSection.model_fields) == networks
+    assert NetworksSection().to_settings() == NetworkSettings()
+    assert NetworksSection(load_s=6, seed=3).to_settings() == NetworkSettings(load_s=6, seed=3)
     given = ProfileSection(n_sessions=2, n_session_networks=10).to_settings(space)
     assert (given.n_sessions, given.n_session_networks) == (2, 10)
     training = {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(TrainingSection.model_fields) - {"seed"} == training
     assert set(ObjectiveName.__args__) == set(OBJECTIVES)
     assert MeasureSection().n_visits >= 2
+
+
+def test_other_costs_are_objectives_and_limits(tmp_path: Path) -> None:
+    text = LEAST + (
+        "objectives: [accuracy, latency_ms, energy_mj]\n"
+        "constraints: ['peak_memory_mib <= 20 @ 90%']\n"
+        "pick: load_ms<=30, sustained_p95_ms <= 2\n"
+    )
+    found = job(tmp_path, text)
+    assert [budget.name for budget in found.budgets()] == [
+        "load_ms",
+        "sustained_p95_ms",
+        "peak_memory_mib",
+    ]
+    run = Run(RunFolder(tmp_path / "run"), found)
+    assert run.searched_kinds == ("latency", "energy", "peak_memory")
+    assert run.kinds == ("latency", "energy", "load", "peak_memory", "sustained_p95")
+    names = [str(name) for name in run.needed_tables]
+    assert names[0] == "onnxruntime"
+    assert [name for name in names if "." in name] == [
+        "onnxruntime.energy",
+        "onnxruntime.load",
+        "onnxruntime.peak_memory",
+        "onnxruntime.sustained_p95",
+    ]
+    assert run.table_path("onnxruntime", "energy").name == "onnxruntime-float32.energy.csv"
+    with pytest.raises(DeviceError, match="says nothing of power"):
+        run.check_names()
+
+
+def test_without_other_costs_nothing_else_is_asked_for(tmp_path: Path) -> None:
+    run = Run(RunFolder(tmp_path / "run"), job(tmp_path, LEAST))
+    assert run.kinds == run.searched_kinds == ("latency",)
+    assert {name.kind for name in run.needed_tables} == {"latency"}
+
+
+def test_tables_have_names() -> None:
+    for name in (TableName("litert"), TableName("onnxruntime", "peak_memory")):
+        assert TableName.parse(str(name)) == name
+    with pytest.raises(UsageError, match="of the kind 'enrgy'"):
+        TableName.parse("onnxruntime.enrgy")
 
 
 def test_training_section_changes_only_what_it_gives() -> None:

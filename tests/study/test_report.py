@@ -17,6 +17,7 @@ from edgenas.study.report import (
     EvaluatedPoint,
     ExportCheck,
     ExportedFile,
+    FileCost,
     ReportData,
     read_report_data,
     render_report,
@@ -113,6 +114,55 @@ def test_the_tightest_limit_counts() -> None:
     assert data.limit("latency_ms") == 2
     assert data.limit("accuracy") == 0.9
     assert data.limit("n_macs") is None
+
+
+def test_other_costs_stand_in_the_proof_and_the_front() -> None:
+    full = report_data.full()
+    costs = (
+        FileCost(
+            objective="energy_mj",
+            unit="mJ",
+            predicted=1.25,
+            low=1.1,
+            high=1.5,
+            measured=1.375,
+            modelled=True,
+            budget_kept=True,
+        ),
+        FileCost(objective="load_ms", unit="ms", measured=31.5),
+    )
+    exports = (changed_file(full.exports[0], costs=costs), *full.exports[1:])
+    front = tuple(member.model_copy(update={"costs": {"energy_mj": 1.25}}) for member in full.front)
+    data = changed(full, exports=exports, front=front, constraints=("energy_mj <= 2",))
+    assert verdict(data).text.endswith(
+        "energy_mj: modelled, not measured. Not measured here: tensorrt."
+    )
+    text = _Page(render_report(data)).text
+    for part in (
+        "Other costs of the files",
+        "energy_mj, mJ (modelled)",
+        "1.10 to 1.50",
+        "load_ms, ms",
+        "it follows from powers",
+    ):
+        assert part in text
+    assert "Other costs" not in _Page(render_report(full)).text
+    assert ReportData.from_json(data.to_json()) == data
+
+
+def test_files_for_other_runtimes_are_told_and_not_asked() -> None:
+    full = report_data.full()
+    first, second, *others = full.exports
+    above = changed(full, exports=(first, changed_file(second, budget_kept=False), *others))
+    found = verdict(above)
+    assert found.state == "kept"
+    assert "Above it, and not asked: tflite." in found.text
+    only = changed(full, exports=(changed_file(second, budget_kept=False),))
+    assert verdict(only).state == "unproven"
+
+
+def changed_file(file: ExportedFile, **changes: Any) -> ExportedFile:
+    return ExportedFile(**{**file.model_dump(), **changes})
 
 
 def test_verdicts() -> None:

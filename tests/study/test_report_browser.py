@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgenas.study.report import ReportData, write_report
+from edgenas.testing.missing import skip_outside_ci
 
 sys.path.insert(0, str(Path(__file__).parent))
 import report_data
@@ -46,7 +47,8 @@ class Seen:
 def browser() -> Iterator[playwright.Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium)")
+        reason = "Chromium is not installed (Debian: apt-get install chromium)"
+        skip_outside_ci(reason, pytest.skip)
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=program, args=list(_FLAGS))
         yield browser

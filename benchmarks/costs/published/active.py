@@ -13,8 +13,6 @@ the operators as their prior and `fitted` ones have none but MACs and traffic.
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +20,9 @@ import numpy as np
 
 from benchmarks.costs.published.data import Floats, Networks, fbnet
 from benchmarks.costs.published.fbnet_hw import fit
-from benchmarks.environment import environment
+from benchmarks.program import main
 from edgenas import spaces
 from edgenas.core.errors import UsageError
-from edgenas.core.files import write_json
 from edgenas.core.paths import data_folder
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.active import next_networks
@@ -125,7 +122,7 @@ def _by_name(visits: list[SampledVisit], names: list[str]) -> Floats:
         name, _, process = visit.artefact.partition("@")
         if name.startswith("net:"):
             found = least.setdefault(process, {})
-            found[name] = min(found.get(name, np.inf), float(np.median(visit.runs_ms)))
+            found[name] = min(found.get(name, np.inf), float(np.median(visit.runs)))
     shared = sorted(set.intersection(*(set(found) for found in least.values())))
     typical = {name: float(np.median([f[name] for f in least.values()])) for name in shared}
     for found in least.values():
@@ -170,7 +167,6 @@ def _own_draw(  # noqa: PLR0913
 
 def run(n_draws: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     shipped = sorted(data_folder("latency_tables").glob("*/*/*.csv"))
     own = {str(path.relative_to(path.parents[2])): own_table(path, n_draws) for path in shipped}
     return {
@@ -178,19 +174,8 @@ def run(n_draws: int) -> dict[str, Any]:
         "n_draws": n_draws,
         "published": published(n_draws),
         "own_tables": own,
-        "cpu_s": round(time.process_time() - start, 1),
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-draws", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run(options.n_draws))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS, options={"--n-draws": {"type": int, "default": 3}})

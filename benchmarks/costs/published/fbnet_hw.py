@@ -30,8 +30,6 @@ estimate that trusts the fit.
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +37,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.costs.published.data import PHONES, Floats, Networks, fbnet
-from benchmarks.environment import environment
-from edgenas.core.files import write_json
+from benchmarks.program import main
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.drift import autocorrelation
 from edgenas.costs.features import driven_prior, similarity
@@ -195,7 +192,6 @@ def summary(splits: list[dict[str, Any]]) -> dict[str, Any]:
 
 def run(devices: list[str] | None, n_splits: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     data = fbnet()
     results: dict[str, Any] = {}
     for device in devices or list(data.network_ms):
@@ -210,21 +206,14 @@ def run(devices: list[str] | None, n_splits: int) -> dict[str, Any]:
         "n_train": N_TRAIN,
         "n_test": N_TEST,
         "n_splits": n_splits,
-        "cpu_s": round(time.process_time() - start, 1),
         "devices": results,
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--devices", nargs="*")
-    parser.add_argument("--n-splits", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run(options.devices, options.n_splits))
-
-
 if __name__ == "__main__":
-    main()
+    main(
+        run,
+        doc=__doc__,
+        out=RESULTS,
+        options={"--devices": {"nargs": "*"}, "--n-splits": {"type": int, "default": 5}},
+    )

@@ -21,9 +21,7 @@ networks in the power pass against the latency pass.
 
 from __future__ import annotations
 
-import argparse
 import re
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import log
@@ -36,9 +34,8 @@ from scipy.optimize import nnls
 from scipy.spatial.distance import cdist
 
 from benchmarks.costs.published.data import Floats, read_csv
-from benchmarks.environment import environment
+from benchmarks.program import main
 from edgenas.core.errors import UsageError
-from edgenas.core.files import write_json
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.features import driven_prior
 from edgenas.costs.fit import Fitted, fit_prior
@@ -259,7 +256,6 @@ def one_group(data: Jetson, rows: Sequence[int] | np.ndarray, size: int, seed: i
 
 def run() -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     data = Jetson()
     results = {
         group: {f"{size} for training": one_group(data, rows, size, 0) for size in SIZES}
@@ -272,20 +268,10 @@ def run() -> dict[str, Any]:
     return {
         "n_networks": len(data.networks),
         "n_layers": len(data.layers),
-        "cpu_s": round(time.process_time() - start, 1),
         "noise_ceiling_of_latency": ceiling,
         "groups": results,
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run())
-
-
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS)

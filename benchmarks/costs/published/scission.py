@@ -18,16 +18,13 @@ the data's description); the figures without them stand beside.
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.costs.published.data import Floats, read_csv
-from benchmarks.environment import environment
-from edgenas.core.files import write_json
+from benchmarks.program import main
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.fit import fit_prior
 from edgenas.costs.regression import NOISE, Amplitude, Prior, design_of
@@ -133,7 +130,6 @@ def figures(measured: Floats, predicted: Floats) -> dict[str, float]:
 
 def run() -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     results: dict[str, Any] = {}
     for name in ("jetsonnano", "docker-asus", "bonarda"):
         device = Device(name)
@@ -148,19 +144,9 @@ def run() -> dict[str, Any]:
             kept = {way: figures(measured, p[fits]) for way, p in ways.items()}
             results[name]["without_vgg"] = kept
     return {
-        "cpu_s": round(time.process_time() - start, 1),
         "devices": results,
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run())
-
-
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS)

@@ -22,8 +22,6 @@ drawn anew in every repeat.
 
 from __future__ import annotations
 
-import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,7 @@ import numpy as np
 
 from benchmarks.costs.published.data import Floats, Networks, fbnet, nb201
 from benchmarks.costs.published.fbnet_hw import fit
-from benchmarks.environment import environment
-from edgenas.core.files import write_json
+from benchmarks.program import main
 from edgenas.costs.conformal import upper_quantile
 from edgenas.costs.fit import Fitted, fit_costs
 from edgenas.costs.selection import PickScores, replayed_picks
@@ -154,7 +151,6 @@ def overall(cases: dict[str, Any]) -> dict[str, Any]:
 
 def run(n_repeats: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     cases: dict[str, Any] = {}
     for name, data in (("fbnet_hw", fbnet()), ("nb201_hw", nb201())):
         if data.accuracy is None:
@@ -169,21 +165,10 @@ def run(n_repeats: int) -> dict[str, Any]:
     return {
         "promised_share": round(1 - CONFIDENCE, 4),
         "n_repeats": n_repeats,
-        "cpu_s": round(time.process_time() - start, 1),
         "overall": overall(cases),
         "cases": cases,
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-repeats", type=int, default=12)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run(options.n_repeats))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS, options={"--n-repeats": {"type": int, "default": 12}})

@@ -17,8 +17,6 @@ source and target. Each pair is done for several draws and reported as the mean 
 
 from __future__ import annotations
 
-import argparse
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +24,7 @@ import numpy as np
 
 from benchmarks.costs.published.data import Floats, Networks, fbnet, nb201
 from benchmarks.costs.published.fbnet_hw import fit
-from benchmarks.environment import environment
-from edgenas.core.files import write_json
+from benchmarks.program import main
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.conformal import interval
 from edgenas.costs.features import similarity
@@ -114,7 +111,6 @@ def one_pair(data: Networks, source: str, target: str, n_draws: int) -> dict[str
 
 def run(n_draws: int) -> dict[str, Any]:
     """Run the benchmark and return its figures."""
-    start = time.process_time()
     results: dict[str, Any] = {}
     for name, data in (("fbnet_hw", fbnet()), ("nb201_hw", nb201())):
         results[name] = {
@@ -127,20 +123,9 @@ def run(n_draws: int) -> dict[str, Any]:
         "n_test": N_TEST,
         "n_many": N_MANY,
         "n_draws": n_draws,
-        "cpu_s": round(time.process_time() - start, 1),
         "pairs": results,
-        "environment": environment(),
     }
 
 
-def main() -> None:
-    """Write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n-draws", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    options = parser.parse_args()
-    write_json(options.out, run(options.n_draws))
-
-
 if __name__ == "__main__":
-    main()
+    main(run, doc=__doc__, out=RESULTS, options={"--n-draws": {"type": int, "default": 5}})

@@ -18,8 +18,10 @@ from edgenas.hardware.connectors.base import Connector
 from edgenas.hardware.power.base import METERS, Meter, PowerTrace, Reading, Source, listed
 from edgenas.hardware.power.settings import TegrastatsSettings
 
-_POWER = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) ([0-9]{1,9})(mW)?/([0-9]{1,9})(mW)?(?!\S)")
-_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z][\w.-]*)@(-?\d+(?:\.\d+)?)C(?!\S)")
+_POWER = re.compile(
+    r"(?<!\S)(?!I?RAM |SWAP )([A-Z][A-Z0-9_]*) ([0-9]{1,9})(mW)?/([0-9]{1,9})(mW)?(?!\S)"
+)
+_TEMPERATURE = re.compile(r"(?<!\S)([A-Za-z][\w.-]*)@(-?[0-9]{1,4}(?:\.[0-9]{1,6})?)C(?!\S)")
 _MEMORY = re.compile(r"(?<!\S)RAM ([0-9]{1,9})/([0-9]{1,9})MB(?!\S)")
 _OFF_C = -256.0
 _FIND = 'command -v "$1" || true'

@@ -27,7 +27,8 @@ class FrontMember(StrictModel):
     """An architecture of the Pareto front.
 
     `low_ms` and `high_ms` are the prediction's interval; `measured_ms` is the network timed again
-    on the device with the primary runtime; `accuracy` is that of the validation part.
+    on the device with the primary runtime; `accuracy` is that of the validation part; `costs` are
+    other predictions, by objective.
     """
 
     id: str
@@ -39,6 +40,7 @@ class FrontMember(StrictModel):
     n_macs: int
     n_params: int
     peak_activation_kib: float
+    costs: dict[str, float] = Field(default_factory=dict)
     config: dict[str, Any] = Field(default_factory=dict)
     measured_ms: float | None = None
     picked: bool = False
@@ -96,6 +98,23 @@ class ExportCheck(StrictModel):
     detail: str = ""
 
 
+class FileCost(StrictModel):
+    """What a file costs beside its latency: predicted with its interval, and measured, in `unit`.
+
+    `modelled` says that a figure was not measured but follows from powers in the device's
+    description.
+    """
+
+    objective: str
+    unit: str
+    predicted: float | None = None
+    low: float | None = None
+    high: float | None = None
+    measured: float | None = None
+    modelled: bool = False
+    budget_kept: bool | None = None
+
+
 class ExportedFile(StrictModel):
     """A line of the proof: one target, its file, and what became of the budget.
 
@@ -112,6 +131,7 @@ class ExportedFile(StrictModel):
     low_ms: float | None = None
     high_ms: float | None = None
     measured_ms: float | None = None
+    costs: tuple[FileCost, ...] = ()
     budget_kept: bool | None = None
     checks: tuple[ExportCheck, ...] = ()
     test_accuracy: float | None = Field(default=None, ge=0, le=1)
@@ -121,7 +141,7 @@ class ExportedFile(StrictModel):
 
 
 class TableRecord(StrictModel):
-    """A latency table that predictions came from: where it lies, its passport, its caveats."""
+    """A table that predictions came from: where it lies, its passport, its caveats."""
 
     path: str
     passport: Passport
@@ -167,7 +187,7 @@ class ReportData(StrictModel):
         remeasured: front members timed on the device, all runtimes.
         blocks: parts of the picked network, all runtimes.
         exports: the proof, one line a target.
-        tables: the latency tables used.
+        tables: the tables used.
         data: the data set.
         training: settings by section, e.g. ``{"supernet": {"epochs": 40}}``.
         steps: the chain's steps with their times.

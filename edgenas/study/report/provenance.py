@@ -31,7 +31,7 @@ def provenance(data: ReportData) -> str:
     """Return tables' passports, the data set, settings, times and versions."""
     tables = "".join(_table_record(record) for record in data.tables)
     return (
-        "<h3>Latency tables</h3>"
+        "<h3>Tables of costs</h3>"
         + (tables or note("No latency table is on record for this run."))
         + "<h3>Data set</h3>"
         + _dataset(data)
@@ -48,7 +48,7 @@ def _table_record(record: TableRecord) -> str:
     passport = record.passport
     caveats = "".join(f'<p class="caveat">{escape(text)}.</p>' for text in record.caveats)
     return (
-        f'<section class="table"><h4>{escape(passport.runtime.name)} '
+        f'<section class="table"><h4>{escape(passport.kind)}: {escape(passport.runtime.name)} '
         f"{escape(passport.runtime.version)}, {escape(passport.runtime.precision)}, "
         f"space {escape(passport.space.name)}</h4>"
         + caveats
@@ -126,6 +126,8 @@ def _measurement(passport: Passport) -> list[tuple[str, str]]:
 def _how_measured(passport: Passport) -> list[tuple[str, str]]:
     plan, drift = passport.plan, passport.drift
     lines = []
+    if passport.network_plan is not None:
+        lines.append(("Plan", escape(passport.network_plan.in_words())))
     if plan is not None:
         visits = (
             f"{plan.n_operator_visits} visits to each operator, {plan.n_network_visits} to each "

@@ -12,6 +12,7 @@ from edgenas.study.report.data import (
     BlockCost,
     ExportCheck,
     ExportedFile,
+    FileCost,
     FrontMember,
     Remeasured,
     ReportData,
@@ -44,22 +45,35 @@ class Verdict:
 
 
 def verdict(data: ReportData) -> Verdict:
-    """Return whether the exported files keep the budget; only measurements prove that."""
+    """Return whether the exported files keep the budget; only measurements prove that.
+
+    It is asked of the primary runtime; of files for others it is only told.
+    """
     if not data.constraints:
         return Verdict("none", "No budget was set for this job.")
     budget = ", ".join(data.constraints)
     judged = [entry for entry in data.exports if entry.budget_kept is not None]
-    broken = [entry.target for entry in judged if not entry.budget_kept]
+    above = [entry for entry in judged if not entry.budget_kept]
+    broken = [entry.target for entry in above if entry.runtime in (None, data.runtime)]
     if broken:
         return Verdict("broken", f"Budget {budget}: broken by {', '.join(broken)}.")
-    if judged:
-        kept = ", ".join(entry.target for entry in judged)
-        text = f"Budget {budget}: kept, measured on the device ({kept})."
+    if len(judged) > len(above):
+        kept = ", ".join(entry.target for entry in judged if entry.budget_kept)
+        text = f"Budget {budget}: kept, measured on the device ({kept})." + _not_measured(data)
+        if above:
+            text += f" Above it, and not asked: {', '.join(entry.target for entry in above)}."
         others = [entry.target for entry in data.exports if entry.budget_kept is None]
         return Verdict("kept", text + (f" Not measured here: {', '.join(others)}." * bool(others)))
     return Verdict(
         "unproven", f"Budget {budget}: no exported file was measured; nothing is proven."
     )
+
+
+def _not_measured(data: ReportData) -> str:
+    """Return which limits were held against figures that are modelled; nothing if none was."""
+    modelled = {cost.objective for e in data.exports for cost in e.costs if cost.modelled}
+    names = [name for name in sorted(modelled) if data.limit(name) is not None]
+    return f" {', '.join(names)}: modelled, not measured." if names else ""
 
 
 def headline(data: ReportData) -> str:
@@ -143,9 +157,10 @@ def front(data: ReportData) -> str:
         remarks.append("No limit on either axis was set.")
     members = sorted(data.front, key=lambda member: member.latency_ms)
     headers = ["Architecture", "Accuracy", "Predicted (ms)", "Interval (ms)", "Measured (ms)"]
+    costs = list(dict.fromkeys(name for member in members for name in member.costs))
     return f'{plot("front", label, 460)}<p class="remark">{" ".join(remarks)}</p>' + table(
-        [*headers, "MACs", "Parameters", "Peak (KiB)", "Network"],
-        [_front_row(member) for member in members],
+        [*headers, *map(escape, costs), "MACs", "Parameters", "Peak (KiB)", "Network"],
+        [_front_row(member, costs) for member in members],
         sortable=True,
         row_classes=["picked" if member.picked else "" for member in members],
     )
@@ -155,7 +170,7 @@ def _has_values(data: ReportData) -> bool:
     return any(point.accuracy is not None for point in data.evaluations)
 
 
-def _front_row(member: FrontMember) -> list[Cell | str]:
+def _front_row(member: FrontMember, costs: Sequence[str]) -> list[Cell | str]:
     config = ", ".join(f"{name} {plain(value)}" for name, value in member.config.items())
     star = ' <span class="star" title="the pick">★ pick</span>' if member.picked else ""
     return [
@@ -164,6 +179,7 @@ def _front_row(member: FrontMember) -> list[Cell | str]:
         Cell(number(member.latency_ms), member.latency_ms),
         Cell(span(member.low_ms, member.high_ms), member.high_ms),
         Cell(number_or_dash(member.measured_ms), member.measured_ms),
+        *(Cell(number_or_dash(member.costs.get(name)), member.costs.get(name)) for name in costs),
         Cell(count(member.n_macs), member.n_macs),
         Cell(count(member.n_params), member.n_params),
         Cell(number(member.peak_activation_kib), member.peak_activation_kib),
@@ -267,8 +283,36 @@ def proof(data: ReportData) -> str:
             [*headers, "Test accuracy", "Checks", "SHA-256"],
             [_proof_row(entry, bool(data.constraints)) for entry in data.exports],
         )
+        + _other_costs(data)
         + "".join(_proof_details(entry) for entry in data.exports)
     )
+
+
+def _other_costs(data: ReportData) -> str:
+    """Return a table of what the files cost beside their latency; nothing if nothing was asked."""
+    rows = [_cost_row(entry, cost) for entry in data.exports for cost in entry.costs]
+    if not rows:
+        return ""
+    modelled = any(cost.modelled for entry in data.exports for cost in entry.costs)
+    remark = (
+        '<p class="caveat">What is marked as modelled was not measured: it follows from powers in '
+        "the device's description.</p>"
+    )
+    headers = ["File", "Cost", "Predicted", "Interval", "Measured", "Budget"]
+    return "<h3>Other costs of the files</h3>" + table(headers, rows) + (remark * modelled)
+
+
+def _cost_row(entry: ExportedFile, cost: FileCost) -> list[Cell | str]:
+    mark = " (modelled)" if cost.modelled else ""
+    kept = '<span class="none">none</span>' if cost.budget_kept is None else _kept(cost.budget_kept)
+    return [
+        f"<code>{escape(entry.file or entry.target)}</code>",
+        escape(f"{cost.objective}, {cost.unit}{mark}"),
+        Cell(number_or_dash(cost.predicted), cost.predicted),
+        Cell(span(cost.low, cost.high), cost.high),
+        Cell(number_or_dash(cost.measured), cost.measured),
+        kept,
+    ]
 
 
 def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:

@@ -14,6 +14,7 @@ from edgenas.core.files import write_json
 from edgenas.exporters import Exporter, ExportRequest
 from edgenas.exporters.manifest import (
     Manifest,
+    PredictedCost,
     PredictedLatency,
     Source,
     make_manifest,
@@ -25,7 +26,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.finetune import load_model
-from edgenas.study.steps.pick import picked, predicted_latency
+from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
 
 EXPORT = "export/export.json"
 N_REFERENCE = 64
@@ -122,6 +123,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         checks=checks,
         source=_source(run),
         predicted_latency=None if runtime is None else _predicted(run, runtime),
+        predicted_costs=_predicted_costs(run, runtime),
         not_run=not_run,
     )
     draft = draft_path(run, target)
@@ -150,6 +152,17 @@ def _source(run: Run) -> Source:
 def _predicted(run: Run, runtime: str) -> PredictedLatency:
     predicted = predicted_latency(run, runtime)
     return PredictedLatency(device=run.device.fingerprint.slug, runtime=runtime, **predicted)
+
+
+def _predicted_costs(run: Run, runtime: str | None) -> list[PredictedCost]:
+    """Return the other costs, of which there are tables for the job's own runtime only."""
+    if runtime != run.job.device.runtime:
+        return []
+    slug = run.device.fingerprint.slug
+    return [
+        PredictedCost(objective=name, device=slug, runtime=runtime, **predicted)
+        for name, predicted in predicted_costs(run).items()
+    ]
 
 
 def _summary(run: Run) -> str:

@@ -17,13 +17,16 @@ from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.exporters.manifest import MeasuredLatency, write_manifest
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
+from edgenas.profiling.retrying import N_RETRIES
 from edgenas.profiling.tabulate import engine_settings
 from edgenas.profiling.workload import model_bytes
 from edgenas.runtimes import RUNTIMES
+from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.run_folder import digest_of
 from edgenas.study.steps.export import model_path, read_draft
+from edgenas.study.steps.file_costs import costs_inputs, measure_files_costs, with_costs
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, make_proof
 from edgenas.study.steps.search import read_front
@@ -40,8 +43,9 @@ def _inputs(run: Run) -> dict[str, Any]:
     return {
         "measure": run.job.measure.model_dump(mode="json"),
         "device": run.device.fingerprint.match_key,
-        "runtimes": {name: RUNTIMES.get(name)().version() for name in run.runtimes},
+        "runtimes": {name: engine_version(run.device, name) for name in run.runtimes},
         "budgets": [str(budget) for budget in run.job.budgets()],
+        **costs_inputs(run),
     }
 
 
@@ -50,6 +54,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     outputs: list[Path] = []
     for runtime in run.runtimes:
         outputs.append(_measure(run, runtime, members, progress))
+        costs = measure_files_costs(run, runtime, progress)
+        outputs += [] if costs is None else [costs]
     outputs += [_finish_manifest(run, target) for target in run.exporters]
     write_json(run.folder / PROOF, make_proof(run))
     return [*outputs, run.folder / PROOF]
@@ -68,7 +74,7 @@ def _members(run: Run) -> list[Evaluation]:
 
 def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progress) -> Path:
     """Time one runtime's share; timings of the same things with the same plan are kept."""
-    section = run.job.measure
+    section, precision = run.job.measure, run.job.device.precision
     files = {
         model_path(run, target).name: model_path(run, target)
         for target in run.exporters
@@ -80,7 +86,8 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
         "plan": section.model_dump(mode="json"),
         "device": run.device.fingerprint.match_key,
         "runtime": runtime,
-        "version": RUNTIMES.get(runtime)().version(),
+        "precision": precision,
+        "version": engine_version(run.device, runtime),
         "settings": engine_settings(run.device, runtime),
     }
     path = measured_path(run, runtime)
@@ -100,8 +107,10 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
         for member in members:
             paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{model_format}"
             network = run.space.network(member.arch.row)
-            paths[member.arch.id].write_bytes(model_bytes(network, model_format))
-        measured = measure_files(run.device, runtime, paths, plan, progress=progress)
+            paths[member.arch.id].write_bytes(model_bytes(network, model_format, precision))
+        measured = measure_files(
+            run.device, runtime, paths, plan, n_retries=N_RETRIES, progress=progress
+        )
     write_json(
         path,
         {
@@ -136,7 +145,7 @@ def _timing(measurement: Measurement) -> dict[str, Any]:
 
 
 def _finish_manifest(run: Run, target: str) -> Path:
-    """Put the measured latency into a file's manifest, beside the file."""
+    """Put what was measured into a file's manifest, beside the file."""
     manifest, path = read_draft(run, target), model_path(run, target)
     runtime = run.runtime_of(target)
     if runtime is not None:
@@ -144,6 +153,7 @@ def _finish_manifest(run: Run, target: str) -> Path:
         latency = _measured_latency(content, path.name)
         not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}
         manifest = manifest.model_copy(update={"measured_latency": latency, "not_run": not_run})
+        manifest = with_costs(run, manifest, path.name, runtime)
     return write_manifest(manifest, path)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgenas.core.architecture import Architecture
+from edgenas.core.architecture import Architecture, population
+from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
@@ -41,15 +43,55 @@ def predicted_latency(run: Run, runtime: str) -> dict[str, Any]:
     }
 
 
+def predicted_costs(run: Run) -> dict[str, dict[str, Any]]:
+    """Return what is predicted of the pick beside its latency, on the job's runtime.
+
+    By objective: ``value``, ``low``, ``high`` in ``unit``, and what `predicted_latency` says of it.
+    """
+    found = {}
+    for name, model in run.cost_models.items():
+        if model.kind == "latency":
+            continue
+        prediction = model.predictions(picked(run).row[None])[0]
+        found[name] = {
+            "unit": model.table.passport.unit,
+            "value": prediction.value,
+            "low": prediction.low,
+            "high": prediction.high,
+            "confidence": INTERVAL_COVERAGE,
+            "coverage": prediction.coverage,
+            "provenance": prediction.provenance,
+            "mismatch": list(prediction.mismatch),
+        }
+    return found
+
+
 def _inputs(run: Run) -> dict[str, Any]:
-    return {"pick": run.job.pick, "table": run.model.table.passport.checksum}
+    others = {
+        name: model.table.passport.checksum
+        for name, model in run.cost_models.items()
+        if model.kind != "latency"
+    }
+    found = {"pick": run.job.pick, "table": run.model.table.passport.checksum}
+    return found | ({"tables": others} if others else {})
+
+
+def _costed(run: Run) -> list[Evaluation]:
+    """Return the front with all predicted costs, those that the search did not look at too."""
+    front = read_front(run)
+    rows = population([member.arch for member in front], run.space.n_genes)
+    folds = {name: model.fold(rows) for name, model in run.cost_models.items()}
+    return [
+        replace(member, values={**member.values, **{name: float(folds[name][i]) for name in folds}})
+        for i, member in enumerate(front)
+    ]
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     del progress
     costs = run.costs(run.job.budgets())
     found = pick(
-        read_front(run),
+        _costed(run),
         run.job.pick,
         objectives=run.objectives,
         upper=costs.upper,
@@ -80,8 +122,18 @@ def _summary(run: Run) -> str:
     text = f"predicted {predicted['latency_ms']:.3f} ms"
     if predicted["low_ms"] is not None:
         text += f" [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
-    parts += [text, *run.model.caveats]
+    parts.append(text)
+    parts += [cost_text(name, one) for name, one in predicted_costs(run).items()]
+    parts += [caveat for model in run.cost_models.values() for caveat in model.caveats]
     return ", ".join(parts)
+
+
+def cost_text(name: str, predicted: Mapping[str, Any]) -> str:
+    """Return a predicted cost with its interval in words."""
+    text = f"{name} {predicted['value']:.4g}"
+    if predicted["low"] is not None:
+        text += f" [{predicted['low']:.4g}, {predicted['high']:.4g}]"
+    return text + (" (modelled)" if predicted["provenance"] == "modelled" else "")
 
 
 PICK_STEP = Step(

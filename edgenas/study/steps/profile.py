@@ -1,4 +1,4 @@
-"""Step 1: a latency table for every runtime that the job needs, made or found."""
+"""Step 1: every table that the job needs, made or found."""
 
 from __future__ import annotations
 
@@ -13,19 +13,29 @@ from edgenas.core.errors import (
     TableMismatchError,
 )
 from edgenas.core.files import write_bytes
+from edgenas.costs.kinds import Kind
 from edgenas.costs.store import find_table, user_tables
 from edgenas.costs.table import CostTable, passport_path
 from edgenas.hardware.device import Device
 from edgenas.profiling.conditions import conditions_of
-from edgenas.profiling.profile import N_RETRIES, profile
+from edgenas.profiling.networks import profile_networks
+from edgenas.profiling.profile import profile
 from edgenas.profiling.progress import Progress
+from edgenas.profiling.retrying import N_RETRIES
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
+from edgenas.study.table_names import TableName
 
 
-def existing_table(
-    device: Device, runtime: str, space: SearchSpace, *, precision: str, shipped: bool = True
+def existing_table(  # noqa: PLR0913
+    device: Device,
+    runtime: str,
+    space: SearchSpace,
+    *,
+    precision: str,
+    shipped: bool = True,
+    kind: Kind = "latency",
 ) -> CostTable | None:
     """Return the installed table that serves this device as it is now, None if there is none.
 
@@ -34,7 +44,7 @@ def existing_table(
     """
     asked = conditions_of(device, runtime, precision=precision)
     try:
-        return find_table(space, asked, slug=device.fingerprint.slug, shipped=shipped)
+        return find_table(space, asked, slug=device.fingerprint.slug, shipped=shipped, kind=kind)
     except (NoTableError, TableMismatchError, MissingCostError):
         return None
 
@@ -45,68 +55,93 @@ def _inputs(run: Run) -> dict[str, Any]:
         "space": run.space.fingerprint,
         "device": run.device.fingerprint.match_key,
         "precision": run.job.device.precision,
-        "tables": {name: _checksum(run, name) for name in run.runtimes},
+        "tables": {str(name): _checksum(run, name) for name in run.needed_tables},
         "accept_mismatch": sorted(run.job.device.accept_mismatch),
     }
 
 
-def _ready(run: Run, runtime: str) -> CostTable | None:
+def _ready(run: Run, name: TableName) -> CostTable | None:
     """Return the table that the job names or lets the run use instead of profiling, if any."""
-    if runtime in run.job.device.tables:
-        return run.given_table(runtime)
+    if str(name) in run.job.device.tables:
+        return run.given_table(name)
     return existing_table(
         run.device,
-        runtime,
+        name.runtime,
         run.space,
         precision=run.job.device.precision,
         shipped=run.job.profile.tables == "any",
+        kind=name.kind,
     )
 
 
-def _checksum(run: Run, runtime: str) -> str | None:
-    """Return the checksum of the table to use; the run's own copy if no other is installed."""
-    table = _ready(run, runtime)
-    if table is None and run.table_path(runtime).is_file():
+def _usable(run: Run, name: TableName) -> CostTable | None:
+    """Return the table to use; the run's own copy if no other is installed."""
+    table = _ready(run, name)
+    if table is None and run.table_path(name.runtime, name.kind).is_file():
         try:
-            table = run.table(runtime)
+            table = run.table(name)
         except CostError:
             return None
+    return table
+
+
+def _checksum(run: Run, name: TableName) -> str | None:
+    table = _usable(run, name)
     return table.passport.checksum if table is not None else None
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    precision = run.job.device.precision
-    outputs: list[Path] = []
-    for runtime in run.runtimes:
-        table = _ready(run, runtime)
-        if table is None:
-            table = profile(
+    found = {name: _usable(run, name) for name in run.needed_tables}
+    for name, table in found.items():
+        if table is None and name.kind == "latency":
+            found[name] = profile(
                 run.device,
-                runtime,
+                name.runtime,
                 run.space,
                 run.job.profile.to_settings(run.space),
                 user_tables(),
-                precision=precision,
+                precision=run.job.device.precision,
                 n_retries=N_RETRIES,
                 progress=progress,
             )
-        source, copy = Path(table.source), run.table_path(runtime)
-        write_bytes(copy, source.read_bytes())
-        write_bytes(passport_path(copy), passport_path(source).read_bytes())
-        outputs += [copy, passport_path(copy)]
+    missing = [name.kind for name, table in found.items() if table is None]
+    own = run.job.device.runtime
+    made = profile_networks(
+        run.device,
+        own,
+        run.space,
+        missing,
+        user_tables(),
+        settings=run.job.profile.networks.to_settings(),
+        precision=run.job.device.precision,
+        latency=found[TableName(own)],
+        n_retries=N_RETRIES,
+        progress=progress,
+    )
+    tables = {name: table or made[name.kind] for name, table in found.items()}
+    outputs = [path for name, table in tables.items() for path in _copy(run, name, table)]
     run.forget_tables()
     return outputs
 
 
+def _copy(run: Run, name: TableName, table: CostTable) -> list[Path]:
+    """Keep a table in the run; return its files."""
+    source, copy = Path(table.source), run.table_path(name.runtime, name.kind)
+    write_bytes(copy, source.read_bytes())
+    write_bytes(passport_path(copy), passport_path(source).read_bytes())
+    return [copy, passport_path(copy)]
+
+
 def _summary(run: Run) -> str:
     parts = []
-    for runtime, model in run.models.items():
+    for name, model in run.all_models.items():
         fit = model.table.passport.fit
-        text = f"{runtime}: {len(model.table.rows)} operators"
+        text = f"{name}: {len(model.table.rows)} operators"
         if fit is not None:
             held_out, ceiling = fit.held_out, fit.noise_ceiling
             text += (
-                f", error on {held_out.n_networks} timings of unseen networks {held_out.mape:.1%}"
+                f", error on {held_out.n_networks} measurements of unseen "
+                f"networks {held_out.mape:.1%}"
             )
             text += "" if ceiling is None else f" (measured again: {ceiling.mape:.1%})"
         parts.append("; ".join([text, *model.caveats]))

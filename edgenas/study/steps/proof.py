@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgenas.core.files import sha256_of
 from edgenas.core.objective import Constraint
-from edgenas.exporters.manifest import read_manifest
+from edgenas.costs.kinds import KIND_OF
+from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.study.context import INTERVAL_COVERAGE, Run
 from edgenas.study.steps.export import EXPORT, model_path
 from edgenas.study.steps.finetune import FINETUNING
@@ -32,7 +33,7 @@ def make_proof(run: Run) -> dict[str, Any]:
         "precision": run.job.device.precision,
         "interval_coverage": INTERVAL_COVERAGE,
         "budgets": [str(budget) for budget in run.job.budgets()],
-        "caveats": {name: list(model.caveats) for name, model in run.models.items()},
+        "caveats": {name: list(model.caveats) for name, model in run.all_models.items()},
         "architecture": {key: pick[key] for key in ("id", "space", "genes", "config")},
         "validation_accuracy": finetuned["validation_accuracy"],
         "test_accuracy": export["test_accuracy"],
@@ -46,7 +47,7 @@ def make_proof(run: Run) -> dict[str, Any]:
 def budget_kept(proof: Mapping[str, Any]) -> bool | None:
     """Return whether the budget was kept; None if there is none or nothing was measured.
 
-    The latency budget is asked of the job's own runtime; the other limits of the network.
+    Measured budgets are asked of the job's own runtime; the other limits of the network.
     """
     found = [
         entry["budget_kept"]
@@ -57,12 +58,13 @@ def budget_kept(proof: Mapping[str, Any]) -> bool | None:
     return all(found) if found else None
 
 
-def _latency_budgets(run: Run) -> list[Constraint]:
-    return [budget for budget in run.job.budgets() if budget.name == "latency_ms"]
+def _measured_budgets(run: Run) -> list[Constraint]:
+    """Return the budgets that files are measured for."""
+    return [budget for budget in run.job.budgets() if budget.name in KIND_OF]
 
 
 def _limits(run: Run, values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return the budgets on other things than latency, and what the result has of them."""
+    """Return the budgets on what is not measured, and what the result has of them."""
     return [
         {
             "budget": str(budget),
@@ -70,7 +72,7 @@ def _limits(run: Run, values: Mapping[str, float]) -> list[dict[str, Any]]:
             "kept": budget.violation(values[budget.name]) <= 0,
         }
         for budget in run.job.budgets()
-        if budget.name != "latency_ms"
+        if budget.name not in KIND_OF
     ]
 
 
@@ -79,13 +81,13 @@ def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> di
     manifest = read_manifest(path)
     predicted = manifest.predicted_latency
     measured = None
-    kept = None
+    values = {cost.objective: cost.value for cost in manifest.measured_costs}
     if runtime is not None:
         timing = timings[runtime]["timings"][path.name]
         measured = {key: value for key, value in timing.items() if key != "samples_ms"}
-        budgets = _latency_budgets(run)
-        if budgets:
-            kept = all(budget.violation(measured["latency_ms"]) <= 0 for budget in budgets)
+        values["latency_ms"] = measured["latency_ms"]
+    budgets = [budget for budget in _measured_budgets(run) if budget.name in values]
+    kept = [budget.violation(values[budget.name]) <= 0 for budget in budgets]
     return {
         "target": target,
         "file": path.name,
@@ -94,11 +96,28 @@ def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> di
         "runtime": runtime,
         "predicted": None if predicted is None else predicted.model_dump(mode="json"),
         "measured": measured,
-        "budget_kept": kept,
+        "costs": _costs(manifest, budgets),
+        "budget_kept": all(kept) if kept else None,
         "checks": [check.model_dump(mode="json") for check in manifest.checks],
         "options": manifest.options,
         "not_run": manifest.not_run,
     }
+
+
+def _costs(manifest: Manifest, budgets: Sequence[Constraint]) -> dict[str, dict[str, Any]]:
+    """Return what was predicted and measured of a file beside its latency, by objective."""
+    predicted = {cost.objective: cost.model_dump(mode="json") for cost in manifest.predicted_costs}
+    measured = {cost.objective: cost.model_dump(mode="json") for cost in manifest.measured_costs}
+    found = {}
+    for name in dict.fromkeys((*predicted, *measured)):
+        own = [budget for budget in budgets if budget.name == name]
+        kept = [budget.violation(measured[name]["value"]) <= 0 for budget in own]
+        found[name] = {
+            "predicted": predicted.get(name),
+            "measured": measured.get(name),
+            "budget_kept": all(kept) if kept else None,
+        }
+    return found
 
 
 def _front(run: Run, timings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

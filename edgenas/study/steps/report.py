@@ -21,6 +21,7 @@ from edgenas.study.report import (
     EvaluatedPoint,
     ExportCheck,
     ExportedFile,
+    FileCost,
     FrontMember,
     ProgressPoint,
     Remeasured,
@@ -35,6 +36,7 @@ from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
 from edgenas.study.steps.search import EVALUATIONS, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
+from edgenas.study.table_names import TableName
 
 DATA, PAGE = "report.json", "report.html"
 _BEFORE = ("profile", "train", "search", "pick", "finetune", "export", "measure")
@@ -79,11 +81,11 @@ def gather(run: Run) -> ReportData:
         exports=_exports(proof),
         tables=tuple(
             TableRecord(
-                path=f"tables/{run.table_path(name).name}",
+                path=f"tables/{_table_path(run, name).name}",
                 passport=model.table.passport,
                 caveats=model.caveats,
             )
-            for name, model in run.models.items()
+            for name, model in run.all_models.items()
         ),
         data=_data(run),
         training=_training(run),
@@ -91,6 +93,11 @@ def gather(run: Run) -> ReportData:
         versions=tool_versions(),
         warnings=tuple(_warnings(run, proof)),
     )
+
+
+def _table_path(run: Run, name: str) -> Path:
+    table = TableName.parse(name)
+    return run.table_path(table.runtime, table.kind)
 
 
 def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
@@ -115,6 +122,11 @@ def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
                 n_macs=round(values["n_macs"]),
                 n_params=round(values["n_params"]),
                 peak_activation_kib=values["peak_activation_kib"],
+                costs={
+                    name: float(model.fold(evaluation.arch.row[None])[0])
+                    for name, model in run.cost_models.items()
+                    if model.kind != "latency"
+                },
                 config=run.space.describe(evaluation.arch.row),
                 measured_ms=measured.get(evaluation.arch.id),
                 picked=evaluation.arch.id == pick,
@@ -180,6 +192,7 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
                 low_ms=predicted.get("low_ms"),
                 high_ms=predicted.get("high_ms"),
                 measured_ms=measured.get("latency_ms"),
+                costs=_costs(entry["costs"]),
                 budget_kept=entry["budget_kept"],
                 checks=tuple(
                     ExportCheck(name=c["name"], passed=c["passed"], detail=c["detail"])
@@ -191,6 +204,25 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
             )
         )
     return tuple(files)
+
+
+def _costs(entries: dict[str, dict[str, Any]]) -> tuple[FileCost, ...]:
+    found = []
+    for name, entry in entries.items():
+        predicted, measured = entry["predicted"] or {}, entry["measured"] or {}
+        found.append(
+            FileCost(
+                objective=name,
+                unit=(predicted or measured)["unit"],
+                predicted=predicted.get("value"),
+                low=predicted.get("low"),
+                high=predicted.get("high"),
+                measured=measured.get("value"),
+                modelled="modelled" in (predicted.get("provenance"), measured.get("provenance")),
+                budget_kept=entry["budget_kept"],
+            )
+        )
+    return tuple(found)
 
 
 def _data(run: Run) -> DataSummary:
@@ -230,7 +262,7 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
     found = []
     if budget_kept(proof) is False:
         found.append("A limit of the budget was not kept; see the proof.")
-    for name, model in run.models.items():
+    for name, model in run.all_models.items():
         found += [f"The table for {name}: {caveat}." for caveat in model.caveats]
         drift = model.table.passport.drift
         if drift is not None and drift.slow_share > _SLOW_SHARE:
@@ -239,9 +271,10 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
                 f"{drift.slow_share:.0%} of the anchor's visits; intervals are wider for it."
             )
     pick = picked(run)
-    for name, model in run.models.items():
+    for name, model in run.all_models.items():
         if model.predictions(pick.row[None])[0].coverage == "extrapolated":
             found.append(f"The pick lies outside what the table for {name} was calibrated on.")
+    found += _outside(proof)
     known = [e for e in proof["front"] if e["low_ms"] is not None]
     outside = [e for e in known if not e["low_ms"] <= e["measured_ms"] <= e["high_ms"]]
     allowed = (1 - INTERVAL_COVERAGE) * len(known)
@@ -251,6 +284,24 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
             f"{INTERVAL_COVERAGE:.0%} interval: the machine differs from when the table was made; "
             "profile it again."
         )
+    return found
+
+
+def _outside(proof: dict[str, Any]) -> list[str]:
+    """Return which costs of the files, beside latency, lie outside what was predicted."""
+    found = []
+    for entry in proof["files"]:
+        for name, cost in entry["costs"].items():
+            predicted, measured = cost["predicted"], cost["measured"]
+            if not predicted or not measured or predicted["low"] is None:
+                continue
+            if not predicted["low"] <= measured["value"] <= predicted["high"]:
+                found.append(
+                    f"{name} of {entry['file']} was measured as {measured['value']:.4g} "
+                    f"{measured['unit']}, outside its interval of {predicted['low']:.4g} to "
+                    f"{predicted['high']:.4g}: the device was disturbed, or is not as it was when "
+                    "the table was made."
+                )
     return found
 
 

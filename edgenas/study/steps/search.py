@@ -59,22 +59,30 @@ def _decisive(run: Run) -> dict[str, Any]:
     }
 
 
+def _tables(run: Run) -> dict[str, Any]:
+    """Return the checksums of the tables that the search looks at."""
+    others = {
+        name: model.table.passport.checksum
+        for name, model in run.cost_models.items()
+        if model.kind != "latency" and model.kind in run.searched_kinds
+    }
+    found: dict[str, Any] = {"table": run.model.table.passport.checksum}
+    return found | ({"tables": others} if others else {})
+
+
 def _inputs(run: Run) -> dict[str, Any]:
-    """Only the table of the objective decides; other runtimes' tables may change."""
+    """Only tables of objectives and limits decide; other runtimes' tables may change."""
     return {
         **_decisive(run),
-        "table": run.model.table.passport.checksum,
+        **_tables(run),
         "n_evaluations": run.job.search.n_evaluations,
     }
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    context = {
-        "supernet": sha256_of(run.folder / SUPERNET),
-        "table": run.model.table.passport.checksum,
-    }
+    context = {"supernet": sha256_of(run.folder / SUPERNET), **_tables(run)}
     decisive = {**_decisive(run), **context}
-    costs = run.costs(run.constraints)
+    costs = run.costs(run.constraints, kinds=run.searched_kinds)
     problem = SearchProblem(
         run.space,
         run.objectives,
@@ -150,8 +158,14 @@ def _write(run: Run, result: SearchResult) -> list[Path]:
             "exhausted": result.exhausted,
         },
     )
-    upper = run.costs(()).upper if run.model.has_intervals else None
-    rows = front_rows(result.front, run.objectives, upper=upper, confidence=0.9)
+    ends = [
+        name
+        for name, model in run.cost_models.items()
+        if model.has_intervals and model.kind in run.searched_kinds
+    ]
+    rows = front_rows(
+        result.front, run.objectives, upper=run.costs(()).upper, names=ends, confidence=0.9
+    )
     for row, evaluation in zip(rows, result.front, strict=True):
         row["config"] = run.space.describe(evaluation.arch.row)
     write_json(run.folder / FRONT, {"objectives": list(run.job.objectives), "front": rows})

@@ -22,6 +22,7 @@ from edgenas.core.errors import DeviceError
 from edgenas.testing.adb.facts import banner, start_system, write_phone
 from edgenas.testing.adb.shell import Fault
 from edgenas.testing.adb.tool import BenchmarkTool
+from edgenas.testing.missing import skip_outside_ci
 
 PROGRAMS = {"adb": "adb", "mksh": "mksh", "toybox": "toybox"}
 """What the emulation needs installed, with the Debian package that brings it."""
@@ -44,16 +45,8 @@ def unavailable_reason() -> str | None:
 
 
 def missing_here(skip: Callable[[str], object]) -> None:
-    """Call `skip` with the reason if no phone can be emulated here, except in CI.
-
-    Raises:
-        DeviceError: in CI, where everything has to be there.
-    """
-    reason = unavailable_reason()
-    if reason is not None:
-        if os.environ.get("CI"):
-            raise DeviceError(f"no phone can be emulated: {reason}")
-        skip(reason)
+    """Call `skip` with the reason if no phone can be emulated here (errors: `skip_outside_ci`)."""
+    skip_outside_ci(unavailable_reason(), skip)
 
 
 class EmulatedPhone:

@@ -1,5 +1,6 @@
 """Lines of tegrastats, written after the formats of JetPack 3 to 6, and broken ones."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,36 @@ def test_another_line_is_an_error(line: str) -> None:
 def test_a_line_with_two_units_is_an_error() -> None:
     with pytest.raises(DeviceError, match="VDD_IN has two units"):
         parse_line(ORIN_6.replace("4820mW/4810mW", "4820mW/4810"))
+
+
+LINES = st.sampled_from([TX2, NANO, XAVIER, ORIN_5, ORIN_6])
+ODD = st.sampled_from(["", "-1", "²", "1e999", "9" * 5000, "nan", "off", "0x10", "1,5"])
+
+
+@given(LINES, st.integers(0, 600), st.integers(0, 600))
+def test_of_a_line_that_was_cut_only_whole_powers_are_believed(
+    line: str, start: int, end: int
+) -> None:
+    """Output can begin and end anywhere: the line lost its head, its tail or both."""
+    whole = parse_line(line)
+    try:
+        found = parse_line(line[start:][:end])
+    except DeviceError:
+        return
+    assert found.power_mw.items() <= whole.power_mw.items()
+    assert (found.memory_mib, found.memory_total_mib) == (whole.memory_mib, whole.memory_total_mib)
+
+
+@given(LINES, st.data(), ODD)
+def test_an_odd_number_is_left_out_or_refused(line: str, data: st.DataObject, odd: str) -> None:
+    places = [found.span() for found in re.finditer(r"[0-9]+(?:\.[0-9]+)?", line)]
+    start, end = data.draw(st.sampled_from(places))
+    try:
+        found = parse_line(line[:start] + odd + line[end:])
+    except DeviceError:
+        return
+    assert all(0 <= power < 1e9 for power in found.power_mw.values())
+    assert all(-256 < celsius < 1e4 for celsius in found.temperature_c.values())
 
 
 @given(st.text(max_size=200))
