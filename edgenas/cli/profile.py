@@ -38,6 +38,14 @@ Missing = Annotated[
 ]
 Networks = Annotated[int | None, typer.Option(help="Whole networks that are measured.")]
 SessionNetworks = Annotated[int | None, typer.Option(help="Networks that each process times.")]
+Spread = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Minutes over which the measuring processes are spread: for a machine that others "
+        "share, whose speed moves from one quarter of an hour to the next.",
+    ),
+]
 Sessions = Annotated[
     int | None, typer.Option(help="Measuring processes; of other costs: times, far apart.")
 ]
@@ -71,6 +79,7 @@ def profile(
     network_visits: Annotated[int | None, typer.Option(help="Visits to each network.")] = None,
     sessions: Sessions = None,
     session_networks: SessionNetworks = None,
+    spread: Spread = None,
     runs: Annotated[int | None, typer.Option(help="Timed runs a visit.")] = None,
     processes: Processes = None,
     endurance: Endurance = None,
@@ -90,6 +99,7 @@ def profile(
         "n_operator_visits": operator_visits,
         "n_network_visits": network_visits,
         "n_session_networks": session_networks,
+        "spread_s": None if spread is None else round(60 * spread),
         "n_runs": runs,
     }
     of_others = {"n_processes": processes, "load_s": endurance}
@@ -151,7 +161,7 @@ def _check_used(
 
     unused = []
     if "latency" not in kinds:
-        names = {"n_session_networks": "session-networks", "n_runs": "runs"}
+        names = {"n_session_networks": "session-networks", "n_runs": "runs", "spread_s": "spread"}
         names |= {"n_operator_visits": "operator-visits", "n_network_visits": "network-visits"}
         unused += [f"--{names[name]}" for name in _given(of_latency)]
         unused += ["--missing"] if missing else []

@@ -80,6 +80,8 @@ class PlanRecord(StrictModel):
     """Measuring processes; each timed the same `n_session_networks` networks."""
     n_session_networks: int
     least_session_s: int
+    spread_s: int = 0
+    """Least time from the start of the first process to that of the last."""
     n_runs: int
     n_warmup: int
     anchor_every: int

@@ -28,6 +28,7 @@ from edgenas.runtimes.bench import Bench, open_bench
 from edgenas.spaces.base import SearchSpace
 
 _MEMORY_SHARE = 0.5  # of what is free, for engines that are open at the same time
+_REST_S = 5.0  # between two looks at a device that rests
 _CHUNK_S = 0.3  # work between two appends to the journal
 _TIMEOUT_S = 120.0
 
@@ -99,8 +100,11 @@ def _measure(  # noqa: PLR0913
     what = f"profiling {workload.space.name} on {runtime}"
     progress(what, len(recorder.visits), total)
     first = 0
-    for order in plan:
+    for process, order in enumerate(plan):
         numbered = list(enumerate(order, start=first))
+        if not any(k in recorder.visits for k, _ in numbered):
+            begin_s = settings.spread_s * process / max(1, len(plan) - 1)
+            _rest(device, recorder, begin_s, f"resting before process {process + 1}", progress)
 
         def attempt(numbered: list[tuple[int, str]] = numbered) -> None:
             left = [(k, key) for k, key in numbered if k not in recorder.visits]
@@ -110,6 +114,21 @@ def _measure(  # noqa: PLR0913
 
         with_retries(device, attempt, lambda: len(recorder.visits), n_retries=n_retries)
         first += len(order)
+
+
+def _rest(
+    device: Device, recorder: Recorder, until_s: float, what: str, progress: Progress
+) -> None:
+    """Wait until the measurement has lasted for `until_s`, and see that the device is still held.
+
+    Raises:
+        DeviceError: it is not.
+    """
+    began_s = recorder.now_s()
+    while (now_s := recorder.now_s()) < until_s:
+        progress(what, round(now_s - began_s), round(until_s - began_s))
+        time.sleep(min(_REST_S, until_s - now_s))
+        device.check()
 
 
 def _session(  # noqa: PLR0913

@@ -99,10 +99,11 @@ class JournalRecorder(ABC):
         )
 
     def _append(self, *records: dict[str, Any]) -> None:
-        now_s = max(self._now_s(), self.duration_s)
+        now_s = max(self.now_s(), self.duration_s)
         self._write(*({**record, "at_s": now_s} for record in records))
 
-    def _now_s(self) -> float:
+    def now_s(self) -> float:
+        """Return the measuring time up to now, seconds."""
         return round(time.monotonic() - self._began, 3)
 
     def _write(self, *records: dict[str, Any]) -> None:
@@ -146,7 +147,7 @@ class Recorder(JournalRecorder):
 
         Their `at_s`, since the start of the process, becomes the time since the start of all.
         """
-        now_s = self._now_s()
+        now_s = self.now_s()
         last_s = visits[-1]["at_s"]
         for visit in visits:
             visit["at_s"] = round(max(now_s - (last_s - visit["at_s"]), self.duration_s), 3)

@@ -34,7 +34,9 @@ class ProfileSettings:
     There are `n_sessions` measuring processes. Each times the same `n_session_networks` networks:
     what a process or a minute changes for all networks alike is seen there. The first `n_pools`
     of them share out the other networks and each time all operators. Visits are spaced so that no
-    process is shorter than `least_session_s`: a machine stays in a slow state for seconds.
+    process is shorter than `least_session_s`: a machine stays in a slow state for seconds. The last
+    process begins no earlier than `spread_s` after the first, the others evenly between: the level
+    of a machine that others share moves within quarters of an hour.
     """
 
     n_networks: int = 200
@@ -44,6 +46,7 @@ class ProfileSettings:
     n_sessions: int = 8
     n_session_networks: int = 20
     least_session_s: int = 15
+    spread_s: int = 0
     n_runs: int = 3
     n_warmup: int = 1
     anchor_every: int = 25
@@ -52,7 +55,7 @@ class ProfileSettings:
     def __post_init__(self) -> None:
         least = {"n_networks": 20, "n_operator_visits": 2, "n_network_visits": 2, "n_runs": 1}
         least |= {"n_warmup": 0, "anchor_every": 1, "n_sessions": 2, "n_session_networks": 10}
-        least |= {"least_session_s": 0, "n_pools": 1}
+        least |= {"least_session_s": 0, "spread_s": 0, "n_pools": 1}
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise UsageError(f"{name} is {getattr(self, name)}; at least {value} are needed")

@@ -139,6 +139,7 @@ class ProfileSection(StrictModel):
     n_sessions: int | None = Field(default=None, ge=2)
     n_session_networks: int | None = Field(default=None, ge=10)
     least_session_s: int | None = Field(default=None, ge=0)
+    spread_s: int | None = Field(default=None, ge=0)
     n_runs: int | None = Field(default=None, ge=1)
     n_warmup: int | None = Field(default=None, ge=0)
     anchor_every: int | None = Field(default=None, ge=1)

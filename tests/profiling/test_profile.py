@@ -179,6 +179,31 @@ def test_visits_are_spaced_over_the_least_time_of_every_session(
     assert now_s[0] == pytest.approx(began_s)
 
 
+def test_processes_are_spread_over_the_time_that_is_asked_for(
+    bench: Any,
+    make: Make,
+    few: ProfileSettings,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    read_samples: ReadSamples,
+) -> None:
+    now_s = [0.0]
+    slept: list[float] = []
+
+    def sleep(duration_s: float) -> None:
+        slept.append(duration_s)
+        now_s[0] += duration_s
+
+    clock = SimpleNamespace(monotonic=lambda: now_s[0], sleep=sleep)
+    for module in (profile_module, recorder_module):
+        monkeypatch.setattr(module, "time", clock)
+    make(settings=replace(few, spread_s=120))
+    at_s = iter(at_s for _, (_, at_s, _) in sorted(read_samples(path).items()))
+    found_s = [{next(at_s) for _ in process.visited} for process in bench.processes]
+    assert found_s == [{0.0}, {60.0}, {120.0}]
+    assert max(slept) <= 5  # a device that is lost meanwhile is noticed
+
+
 @pytest.mark.parametrize(
     ("share", "n_processes"), [(0.5, 3), (1e-12, 10)], ids=["one pool", "a pool each"]
 )

@@ -153,7 +153,7 @@ def test_pools_hold_every_other_network_once_and_respect_the_limit(workload: Wor
     ("name", "value"),
     [("n_networks", 19), ("n_operator_visits", 1), ("n_network_visits", 1), ("n_runs", 0),
      ("n_warmup", -1), ("anchor_every", 0), ("n_sessions", 1), ("n_session_networks", 9),
-     ("least_session_s", -1)],
+     ("least_session_s", -1), ("spread_s", -1)],
 )  # fmt: skip
 def test_too_little_is_refused(name: str, value: int) -> None:
     with pytest.raises(UsageError, match=f"{name} is {value}; at least {value + 1} are needed"):
