@@ -135,7 +135,7 @@ def main() -> None:
         "duration_s": table.passport.duration_s,
         "n_draws": N_DRAWS,
         "noise_ceiling": held_out["noise_ceiling"],
-        "errors": errors(table, workload, network_ms, asked, np.sqrt(measured * again)),
+        "errors": errors(table, workload, network_ms, asked, np.minimum(measured, again)),
     }
     write_json(options.out / f"networks-{name}-{options.runtime}.json", result)
     for variant, by_number in result["errors"].items():
