@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgenas.core.errors import UsageError
 from edgenas.costs.drift import Autocorrelation, separate
+from edgenas.costs.repeated import Repeated
 from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload
 
 Floats = npt.NDArray[np.float64]
@@ -33,15 +34,13 @@ class Sessions:
     @property
     def levels(self) -> Floats:
         """How much slower than the typical process each was, shape (n_sessions,), of median 1."""
-        found = np.median(self.shared_ms / np.median(self.shared_ms, axis=0), axis=1)
-        levels: Floats = found / np.median(found)
-        return levels
+        return Repeated(self.shared_ms).levels
 
     def network_ms(self, n_networks: int) -> Floats:
         """Return every network's time in a typical process, shape (n_networks,)."""
         levels = self.levels
         times = np.empty(n_networks)
-        times[self.rows] = np.median(self.shared_ms / levels[:, None], axis=0)
+        times[self.rows] = Repeated(self.shared_ms).typical
         for (rows, latency_ms), level in zip(self.own, levels, strict=False):
             times[rows] = latency_ms / level
         return times
