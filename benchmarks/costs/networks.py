@@ -29,6 +29,7 @@ from edgenas import spaces
 from edgenas.core.files import write_json
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import calibrate
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.features import (
     driven_prior,
     operator_drivers,
@@ -36,7 +37,6 @@ from edgenas.costs.features import (
     similarity,
 )
 from edgenas.costs.fit import fit_costs
-from edgenas.costs.fit_table import operator_counts
 from edgenas.costs.samples import read_samples
 from edgenas.costs.table import CostTable, samples_path
 from edgenas.hardware.device import load_device
@@ -125,7 +125,7 @@ def main() -> None:
         network_ms = network_times(table, workload, settings)
     measured, again = np.array(held_out["measured_ms"]), np.array(held_out["measured_again_ms"])
     population = networks(space, len(measured), options.resolution)
-    asked = operator_counts(space, population, list(workload.ops))
+    asked = operator_counts(space, population, workload.ops)
     result = {
         "environment": environment(),
         "command": f"python -m benchmarks.costs.networks --space {options.space} "

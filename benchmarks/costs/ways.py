@@ -34,6 +34,7 @@ from edgenas.core.files import write_json
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.calibration import calibrate
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.features import (
     driven_prior,
     operator_drivers,
@@ -41,7 +42,6 @@ from edgenas.costs.features import (
     similarity,
 )
 from edgenas.costs.fit import fit_costs
-from edgenas.costs.fit_table import operator_counts
 from edgenas.costs.samples import read_samples
 from edgenas.costs.store import find_table
 from edgenas.costs.table import samples_path
@@ -139,7 +139,7 @@ def main() -> None:
     asked_for = operator_counts(
         space,
         networks(space, len(held_out["measured_ms"]), options.resolution),
-        list(workload.ops),
+        workload.ops,
     )
     measured = np.sqrt(np.array(held_out["measured_ms"]) * np.array(held_out["measured_again_ms"]))
     plan = MeasurementPlan(n_visits=20, n_runs=3, spread_s=20.0)
@@ -147,7 +147,7 @@ def main() -> None:
     near_ms = np.array(
         [m.latency_ms for m in measure_networks(device, options.runtime, space, near, plan)]
     )
-    near_counts = operator_counts(space, near, list(workload.ops))
+    near_counts = operator_counts(space, near, workload.ops)
     order = np.random.default_rng(0).permutation(len(counts))
     ways: dict[str, dict[str, Any]] = defaultdict(dict)
 

@@ -24,6 +24,9 @@ def measure(
     runs: Annotated[int, typer.Option(min=1, help="Timed runs a visit.")] = 10,
     warmup: Annotated[int, typer.Option(min=0, help="Runs before them that do not count.")] = 2,
     spread: Annotated[float, typer.Option(min=0, help="Seconds over which to spread.")] = 3.0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Measuring processes that share the visits.")
+    ] = 3,
     footprint: Annotated[
         bool, typer.Option("--footprint", help="Load time, cold start and peak memory too.")
     ] = False,
@@ -46,7 +49,9 @@ def measure(
     from edgenas.hardware.device import load_device
     from edgenas.study.measuring import measure_model
 
-    plan = MeasurementPlan(n_visits=visits, n_runs=runs, n_warmup=warmup, spread_s=spread)
+    plan = MeasurementPlan(
+        n_visits=visits, n_runs=runs, n_warmup=warmup, spread_s=spread, n_processes=processes
+    )
     with Watch(quiet=quiet) as watch:
         found = measure_model(
             model,
@@ -70,6 +75,7 @@ def _values(found: MeasuredModel) -> dict[str, Any]:
         "latency_ms": latency.latency_ms,
         "median_ms": latency.percentile_ms(50),
         "p95_ms": latency.percentile_ms(95),
+        "process_ms": list(latency.process_ms),
         "samples_ms": latency.samples_ms.tolist(),
     }
     if found.footprint is not None:
@@ -108,6 +114,9 @@ def _show(model: Path, found: MeasuredModel) -> None:
         f"median {latency.percentile_ms(50):.4f}, 95th percentile {latency.percentile_ms(95):.4f} "
         f"ms over {latency.samples_ms.size} runs"
     )
+    least = latency.process_ms
+    if len(least) > 1:
+        show(f"{len(least)} processes: least runs {min(least):.4f} to {max(least):.4f} ms")
     if found.footprint is not None:
         one = found.footprint
         cold = "not told" if one.cold_start_ms is None else f"{one.cold_start_ms:.1f} ms"

@@ -21,7 +21,8 @@ class MeasurementPlan:
     Visits to one artefact are spread over the whole run; `n_runs` runs in a row make a visit,
     after `n_warmup` runs that do not count. A visit that takes longer than `timeout_s` is ended.
     With `spread_s` the visits are spaced out to take at least that long together, because a
-    machine can stay in a slow state for seconds on end.
+    machine can stay in a slow state for seconds on end. They are shared out over `n_processes`
+    measuring processes, one after the other, because a process can be slow as a whole.
     """
 
     n_visits: int = 12
@@ -29,15 +30,26 @@ class MeasurementPlan:
     n_warmup: int = 1
     timeout_s: float = 60.0
     spread_s: float = 0.0
+    n_processes: int = 1
     seed: int = 0
+
+    def visits_of_processes(self) -> list[int]:
+        """Return how many visits each process makes to an artefact; none makes no visit."""
+        n = max(1, min(self.n_processes, self.n_visits))
+        return [self.n_visits // n + (i < self.n_visits % n) for i in range(n)]
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """All timed runs of one artefact, shape (n_visits, n_runs), in milliseconds."""
+    """All timed runs of one artefact, shape (n_visits, n_runs), in milliseconds.
+
+    The visits are in the order of time; `visits_of_processes` tells how many each measuring
+    process made, () if all were made in one.
+    """
 
     key: str
     samples_ms: npt.NDArray[np.float64]
+    visits_of_processes: tuple[int, ...] = ()
 
     @property
     def latency_ms(self) -> float:
@@ -47,6 +59,13 @@ class Measurement:
         of the committed tables, the least run repeats best from process to process (ADR 2).
         """
         return float(self.samples_ms.min())
+
+    @property
+    def process_ms(self) -> tuple[float, ...]:
+        """The least run in each measuring process: how far processes agree."""
+        ends = np.cumsum(self.visits_of_processes)[:-1]
+        parts = np.split(self.samples_ms, ends) if len(ends) else [self.samples_ms]
+        return tuple(float(part.min()) for part in parts)
 
     def percentile_ms(self, percent: float) -> float:
         """Return a percentile over every run, disturbed ones included."""

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import OpSpec
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
 from edgenas.costs.fit import Fitted, fit_costs
 from edgenas.costs.passport import CalibrationRecord
@@ -34,16 +35,6 @@ class FittedTable:
     calibration: CalibrationRecord
     fitted: Fitted
     ratio: float | None = None
-
-
-def operator_counts(space: SearchSpace, networks: Genes, ops: list[OpSpec]) -> Floats:
-    """Return how often each network runs each operator, shape (n_networks, n_ops)."""
-    place = {op: j for j, op in enumerate(ops)}
-    counts = np.zeros((len(networks), len(ops)))
-    for i, row in enumerate(networks):
-        for _, op in space.ops(row):
-            counts[i, place[op]] += 1
-    return counts
 
 
 def fit_table(

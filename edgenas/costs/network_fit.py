@@ -15,10 +15,11 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import OpSpec
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.energy import energy_prior
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
 from edgenas.costs.fit import fit_costs
-from edgenas.costs.fit_table import costs_of, fitted_rows, operator_counts
+from edgenas.costs.fit_table import costs_of, fitted_rows
 from edgenas.costs.kinds import Kind
 from edgenas.costs.passport import NetworkFitRecord
 from edgenas.costs.repeated import Repeated

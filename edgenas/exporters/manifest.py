@@ -72,7 +72,10 @@ class PredictedLatency(StrictModel):
 
 
 class MeasuredLatency(StrictModel):
-    """The exported file, timed on the device; `latency_ms` as `Measurement.latency_ms` defines."""
+    """The exported file, timed on the device; `latency_ms` as `Measurement.latency_ms` defines.
+
+    `process_ms` is the same of each measuring process alone.
+    """
 
     device: str
     runtime: str
@@ -82,6 +85,7 @@ class MeasuredLatency(StrictModel):
     latency_ms: float
     median_ms: float
     p90_ms: float
+    process_ms: tuple[float, ...] = ()
 
 
 class PredictedCost(StrictModel):

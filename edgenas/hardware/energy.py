@@ -181,12 +181,13 @@ def _check_samples(
             f"the meter {meter.name} was read from {trace.at_s[0]:.2f} to {trace.at_s[-1]:.2f} s, "
             f"and the {what} part lasts from {window.start_s:.2f} to {window.end_s:.2f} s"
         )
+    needed = max(min_samples, 2)  # a power needs two ends
     found = _n_samples(meter, trace, window)
-    if found < min_samples:
-        needed_s = window.duration_s * min_samples / max(found, 1)
+    if found < needed:
+        needed_s = window.duration_s * needed / max(found, 1)
         raise DeviceError(
             f"the meter {meter.name} is too slow: it gave {found} value(s) in the "
-            f"{window.duration_s:.1f} s of the {what} part, {min_samples} are needed; make that "
+            f"{window.duration_s:.1f} s of the {what} part, {needed} are needed; make that "
             f"part at least {needed_s:.0f} s long"
         )
     inside = trace.at_s[(trace.at_s > window.start_s) & (trace.at_s < window.end_s)]
@@ -199,11 +200,13 @@ def _check_samples(
 
 
 def _increments(trace: PowerTrace, window: Window) -> tuple[Floats, Floats]:
-    """Return the energies and durations between the readings of a window, its ends included."""
-    inside = trace.at_s[(trace.at_s > window.start_s) & (trace.at_s < window.end_s)]
-    at_s = np.concatenate([[window.start_s], inside, [window.end_s]])
-    energy_mj = np.interp(at_s, trace.at_s, trace.energy_mj)
-    return np.diff(energy_mj), np.diff(at_s)
+    """Return the energies and durations between the readings of a window.
+
+    What lies between its ends and the nearest readings is left out: a late reading would carry
+    power from the other side of the end into it.
+    """
+    inside = (trace.at_s >= window.start_s) & (trace.at_s <= window.end_s)
+    return np.diff(trace.energy_mj[inside]), np.diff(trace.at_s[inside])
 
 
 def _mean(parts: tuple[Floats, Floats]) -> float:

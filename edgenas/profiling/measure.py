@@ -34,21 +34,31 @@ def measure_files(  # noqa: PLR0913
 ) -> dict[str, Measurement]:
     """Time the model files `paths` (by a key of the caller's) and return a measurement each.
 
-    The visits of all files are mixed in random order. A measuring process or a connection that is
-    lost is started anew, up to `n_retries` times in a row; finished visits count.
+    The visits of all files are mixed in random order, in each of the plan's processes anew. A
+    measuring process or a connection that is lost is started anew, up to `n_retries` times in a
+    row; finished visits count.
 
     Raises:
         OtherDeviceError: another device answers where this one was.
         DeviceError: the device or the engine failed; nothing is returned for any file.
     """
     keys = list(paths)
-    visits = dict.fromkeys(keys, plan.n_visits)
-    order = [key for key in schedule(visits, anchor="", anchor_every=10**9, seed=plan.seed) if key]
-    run = _Run(device, runtime, paths, plan, order, progress)
+    shares = plan.visits_of_processes()
+    run = _Run(device, runtime, paths, plan, _orders(keys, shares, plan.seed), progress)
     with device.claim():
         _ = device.fingerprint  # by which the device is known again
         with_retries(device, run.attempt, lambda: run.n_done, n_retries=n_retries)
-    return {key: Measurement(key, np.array(run.samples[key])) for key in keys}
+    return {key: Measurement(key, np.array(run.samples[key]), tuple(shares)) for key in keys}
+
+
+def _orders(keys: list[str], shares: list[int], seed: int) -> list[list[str]]:
+    """Return the visits of each process, in random order."""
+    orders = []
+    for process, n_visits in enumerate(shares):
+        visits = dict.fromkeys(keys, n_visits)
+        order = schedule(visits, anchor="", anchor_every=10**9, seed=seed + 1_000_003 * process)
+        orders.append([key for key in order if key])
+    return orders
 
 
 class _Run:
@@ -60,18 +70,27 @@ class _Run:
         runtime: str,
         paths: Mapping[str, Path],
         plan: MeasurementPlan,
-        order: list[str],
+        orders: list[list[str]],
         progress: Progress,
     ) -> None:
         self.device, self.runtime, self.paths, self.plan = device, runtime, paths, plan
-        self.order, self.progress = order, progress
+        self.orders, self.progress = orders, progress
+        self.n_visits = sum(map(len, orders))
         self.samples: dict[str, list[list[float]]] = {key: [] for key in paths}
         self.n_done = 0
         self._began: float | None = None
 
     def attempt(self) -> None:
-        """Make the visits that are left in one measuring process."""
-        plan, left = self.plan, self.order[self.n_done :]
+        """Make the visits that are left, each process's share in one of its own."""
+        before = 0
+        for order in self.orders:
+            left = order[max(self.n_done - before, 0) :]
+            before += len(order)
+            if left:
+                self._in_one_process(left)
+
+    def _in_one_process(self, left: list[str]) -> None:
+        plan = self.plan
         with open_bench(self.device, self.runtime, timeout_s=plan.timeout_s) as bench:
             for key in self.paths:
                 if key in left:
@@ -90,12 +109,12 @@ class _Run:
                 for visit in visits:
                     self.samples[visit.key].append(list(visit.samples_ms))
                 self.n_done += len(chunk)
-                self.progress(f"timing on {self.runtime}", self.n_done, len(self.order))
+                self.progress(f"timing on {self.runtime}", self.n_done, self.n_visits)
                 self._keep_pace(self._began)
 
     def _keep_pace(self, began: float) -> None:
         """Wait where the visits are ahead of the time over which they are to be spread."""
-        share = self.n_done / len(self.order)
+        share = self.n_done / self.n_visits
         ahead = self.plan.spread_s * share - (time.monotonic() - began)
         if ahead > 0 and share < 1:
             time.sleep(ahead)

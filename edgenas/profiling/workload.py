@@ -11,6 +11,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.counts import weight_bytes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import Graph, OpSpec
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.lowering import onnx, tflite
 from edgenas.lowering.weights import random_weights
@@ -147,12 +148,7 @@ class Workload:
 
     def counts(self) -> np.ndarray:
         """Return how often each network runs each operator, shape (n_networks, n_ops)."""
-        place = {op: j for j, op in enumerate(self.ops)}
-        counts = np.zeros((len(self.networks), len(self.ops)))
-        for i, row in enumerate(self.networks):
-            for _, op in self.space.ops(row):
-                counts[i, place[op]] += 1
-        return counts
+        return operator_counts(self.space, self.networks, self.ops)
 
     def pools(self, settings: ProfileSettings, limit_bytes: float) -> list[list[str]]:
         """Split the networks that not every process times at random into parts.

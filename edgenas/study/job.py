@@ -210,6 +210,8 @@ class MeasureSection(StrictModel):
     n_warmup: int = Field(default=1, ge=0)
     spread_s: float = Field(default=20.0, ge=0)
     """A machine can stay in a slow state for seconds: shorter measuring may see nothing else."""
+    n_processes: int = Field(default=4, ge=1)
+    """Over how many measuring processes the visits are shared: a process can be slow as a whole."""
     seed: int = Field(default=1, ge=0)
 
 

@@ -8,7 +8,8 @@ from edgenas.core.architecture import Genes
 from edgenas.core.counts import n_macs
 from edgenas.core.errors import MissingCostError, UsageError
 from edgenas.core.ops import OpSpec
-from edgenas.costs.fit_table import fit_table, operator_counts, transfer_table
+from edgenas.costs.counts import operator_counts
+from edgenas.costs.fit_table import fit_table, transfer_table
 from edgenas.costs.rows import checked
 from edgenas.costs.table import CostTable
 from edgenas.spaces import get

@@ -120,6 +120,12 @@ def test_a_meter_that_stopped_is_an_error() -> None:
             energy(gauge(), rows)
 
 
+def test_power_from_before_a_part_does_not_leak_into_it() -> None:
+    rows = [one for one in readings(0, noise_mw=5) if not 6.4 < one.at_s < 7.35]
+    found = energy(gauge(), rows, run=Window(7, 9))  # the reading before it is of rest
+    assert found.energy_mj == pytest.approx(60, rel=0.005)
+
+
 def test_a_meter_of_something_else_is_an_error() -> None:
     with pytest.raises(DeviceError, match="does not measure the processor"):
         energy(gauge(), readings(0, busy_mw=1900))

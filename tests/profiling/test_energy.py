@@ -17,6 +17,7 @@ from edgenas.core.errors import DeviceError
 from edgenas.core.schema import dump_yaml
 from edgenas.hardware.description import DeviceDescription
 from edgenas.hardware.device import Device, load_device
+from edgenas.hardware.energy import EnergyReading
 from edgenas.lowering import tflite
 from edgenas.lowering.weights import random_weights
 from edgenas.profiling.energy import EnergyPlan, measure_energy
@@ -38,7 +39,7 @@ from edgenas.testing.space_contract import width_space
 from tests.hardware.power import trees
 
 IDLE_MW, BUSY_MW = 2000, 5000
-PLAN = EnergyPlan(run_s=2.5, idle_s=2.0, settle_s=0.25, min_samples=8)
+PLAN = EnergyPlan(run_s=2.5, idle_s=2.0, settle_s=0.4, min_samples=5)
 
 
 @pytest.fixture(autouse=True)
@@ -72,26 +73,61 @@ def described(sysfs: Path, **power: object) -> Device:
     return Device(DeviceDescription(**values), device.connector)
 
 
-@contextmanager
-def board(file: Path, power_mw: Callable[[], float | None]) -> Iterator[None]:
-    """Write the power of the moment into a meter's file every few milliseconds."""
-    done = threading.Event()
-    noise = random.Random(0)
+class Board(threading.Thread):
+    """Writes the power of the moment into a meter's file every few milliseconds.
 
-    def loop() -> None:
-        fresh = file.with_suffix(".fresh")
-        while not done.wait(0.004):
-            power = power_mw()
+    `longest_pause_s` tells how long it could not: what the file shows after a long pause is
+    another moment's power, which is the fault of this busy machine and not of what is tested.
+    """
+
+    def __init__(self, file: Path, power_mw: Callable[[], float | None]) -> None:
+        super().__init__(daemon=True)
+        self.file, self.power_mw = file, power_mw
+        self.done = threading.Event()
+        self.longest_pause_s = 0.0
+
+    def run(self) -> None:
+        noise = random.Random(0)
+        fresh = self.file.with_suffix(".fresh")
+        last_s = time.monotonic()
+        while not self.done.wait(0.004):
+            power = self.power_mw()
             fresh.write_text("" if power is None else f"{power + noise.gauss(0, 60):.0f}\n")
-            fresh.replace(file)
+            fresh.replace(self.file)
+            now_s = time.monotonic()
+            self.longest_pause_s = max(self.longest_pause_s, now_s - last_s)
+            last_s = now_s
 
-    thread = threading.Thread(target=loop, daemon=True)
+
+@contextmanager
+def board(file: Path, power_mw: Callable[[], float | None]) -> Iterator[Board]:
+    thread = Board(file, power_mw)
     thread.start()
     try:
-        yield
+        yield thread
     finally:
-        done.set()
+        thread.done.set()
         thread.join()
+
+
+def beside_a_board(
+    file: Path,
+    power_mw: Callable[[], float | None],
+    measure: Callable[[], dict[str, EnergyReading]],
+) -> dict[str, EnergyReading]:
+    """Return what is measured while a board works; again if the machine held the board up."""
+    for _ in range(5):
+        with board(file, power_mw) as beside:
+            found: dict[str, EnergyReading] | DeviceError
+            try:
+                found = measure()
+            except DeviceError as error:
+                found = error
+        if beside.longest_pause_s < PLAN.settle_s / 2:
+            if isinstance(found, DeviceError):
+                raise found
+            return found
+    pytest.fail("this machine is too busy to play a board: it held every one up for too long")
 
 
 def power_beside(program: str) -> float:
@@ -111,15 +147,19 @@ def power_of_the_agent() -> float:
 def test_what_running_adds_is_recovered(tmp_path: Path, files: dict[str, Path]) -> None:
     folder = trees.jetpack_4(tmp_path / "sys")
     calls: list[tuple[int, int]] = []
-    with board(folder / "in_power0_input", power_of_the_agent):
-        device = described(tmp_path / "sys", meter="ina3221", rails=["POM_5V_IN"])
-        found = measure_energy(
+    device = described(tmp_path / "sys", meter="ina3221", rails=["POM_5V_IN"])
+
+    def measure() -> dict[str, EnergyReading]:
+        calls.clear()
+        return measure_energy(
             device,
             "onnxruntime",
             files,
             PLAN,
             progress=lambda what, done, total: calls.append((done, total)),
         )
+
+    found = beside_a_board(folder / "in_power0_input", power_of_the_agent, measure)
     assert list(found) == ["small", "large"]
     assert calls == [(0, 2), (1, 2), (2, 2)]
     for reading in found.values():
@@ -267,13 +307,15 @@ def test_a_phone_without_python_is_read_by_its_shell(
     monkeypatch.setattr(RUNTIMES.get("litert"), "open", opened)
 
     def current_ua() -> float:
-        busy = bool(benches) and benches[0].busy
+        busy = bool(benches) and benches[-1].busy
         return -(BUSY_MW if busy else IDLE_MW) / 4.0 * 1e3
 
     settings: dict[str, Any] = {"meter": "android", "interval_s": 0.02}
-    with board(folder / "current_now", current_ua):
-        device = described(tmp_path / "sys", **settings)
-        found = measure_energy(device, "litert", {"small": files["small"]}, PLAN)
+    device = described(tmp_path / "sys", **settings)
+    small = {"small": files["small"]}
+    found = beside_a_board(
+        folder / "current_now", current_ua, lambda: measure_energy(device, "litert", small, PLAN)
+    )
     reading = found["small"]
     assert reading.period_ms == 10.0
     assert reading.low * 0.95 <= 30.0 <= reading.high * 1.05  # 3 W for 10 ms
@@ -302,8 +344,11 @@ def test_the_gauge_of_an_emulated_phone_is_read_over_adb(tmp_path: Path) -> None
             return -power_beside("tool_server") / 4.012 * 1e3
 
         with load_device(tmp_path / "phone.yaml") as device:
-            with board(gauge, current_ua):
-                found = measure_energy(device, "benchmark_model", {"large": model}, PLAN)
+            found = beside_a_board(
+                gauge,
+                current_ua,
+                lambda: measure_energy(device, "benchmark_model", {"large": model}, PLAN),
+            )
             gauge.with_name("status").write_text("Charging\n")
             with pytest.raises(DeviceError, match="unplug the phone"):
                 measure_energy(device, "benchmark_model", {"large": model}, PLAN)

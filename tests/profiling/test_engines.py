@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ import pytest
 
 from edgenas.core.errors import AgentError, RegistryError
 from edgenas.core.files import Journal
-from edgenas.core.measurement import MeasurementPlan
+from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.table import CostTable
 from edgenas.hardware.device import Device
@@ -243,6 +243,35 @@ def test_files_are_timed_as_often_as_planned(
         assert measurement.samples_ms.shape == (7, 2)
         assert 0 < measurement.latency_ms <= measurement.percentile_ms(100)
     assert told == [(16, 21), (21, 21)]
+
+
+def test_visits_are_shared_by_measuring_processes(
+    files: Callable[[str], dict[str, Path]], device: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_bench = measure_module.open_bench
+
+    def counted(of: Device, runtime: str, *, timeout_s: float) -> AbstractContextManager[Bench]:
+        opened.append(runtime)
+        return open_bench(of, runtime, timeout_s=timeout_s)
+
+    monkeypatch.setattr(measure_module, "open_bench", counted)
+    plan = MeasurementPlan(n_visits=7, n_runs=2, n_processes=3)
+    found = measure_files(device, "onnxruntime", files("onnxruntime"), plan)
+    assert len(opened) == 3
+    for measurement in found.values():
+        samples = measurement.samples_ms
+        assert samples.shape == (7, 2)
+        parts = (samples[:3], samples[3:5], samples[5:])
+        assert measurement.process_ms == tuple(part.min() for part in parts)
+        assert measurement.latency_ms == min(measurement.process_ms)
+
+
+def test_more_processes_than_visits_are_not_started() -> None:
+    assert MeasurementPlan(n_visits=2, n_processes=5).visits_of_processes() == [1, 1]
+    assert MeasurementPlan(n_visits=5).visits_of_processes() == [5]
+    alone = Measurement("x", np.array([[3.0, 2.0], [4.0, 5.0]]))
+    assert alone.process_ms == (2.0,)
 
 
 def test_visits_are_spread_over_the_time_that_is_asked(

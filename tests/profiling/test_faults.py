@@ -238,7 +238,7 @@ def test_files_are_measured_on_after_a_process_or_connection_is_lost(
         paths[name] = tmp_path / f"{name}.onnx"
         paths[name].write_bytes(model_bytes(space.network(row), "onnx"))
     strike = Striker({4: lambda: signal_agents(board, signal.SIGKILL), 10: board.proxy.cut})
-    plan = MeasurementPlan(n_visits=8, n_runs=2, timeout_s=20)
+    plan = MeasurementPlan(n_visits=8, n_runs=2, timeout_s=20, n_processes=2)
     told: list[int] = []
 
     def progress(what: str, done: int, total: int) -> None:

@@ -26,9 +26,9 @@ from edgenas.core.errors import UsageError
 from edgenas.core.paths import data_folder
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.active import next_networks
+from edgenas.costs.counts import operator_counts
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
 from edgenas.costs.fit import Fitted, fit_costs
-from edgenas.costs.fit_table import operator_counts
 from edgenas.costs.samples import SampledVisit, read_samples
 from edgenas.costs.table import CostTable, samples_path
 from edgenas.profiling.workload import ProfileSettings, calibration_networks

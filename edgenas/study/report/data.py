@@ -119,7 +119,8 @@ class ExportedFile(StrictModel):
     """A line of the proof: one target, its file, and what became of the budget.
 
     `error` says why there is no file; `not_run` maps what could not be done here to the reason.
-    `latency_ms` with `low_ms` and `high_ms` is the prediction on the target's own runtime.
+    `latency_ms` with `low_ms` and `high_ms` is the prediction on the target's own runtime;
+    `process_ms` is what each measuring process found, the least of which is `measured_ms`.
     """
 
     target: str
@@ -131,6 +132,7 @@ class ExportedFile(StrictModel):
     low_ms: float | None = None
     high_ms: float | None = None
     measured_ms: float | None = None
+    process_ms: tuple[float, ...] = ()
     costs: tuple[FileCost, ...] = ()
     budget_kept: bool | None = None
     checks: tuple[ExportCheck, ...] = ()

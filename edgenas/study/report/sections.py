@@ -322,20 +322,28 @@ def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:
     made = sum(check.passed is not None for check in entry.checks)
     style = "good" if made and passed == made else "bad" if made else "none"
     checks = f'<span class="{style}">{passed} of {made} passed</span>' if made else NONE
-    measured = '<span class="none">not run here</span>'
     return [
         escape(entry.target),
         f"<code>{escape(entry.file)}</code>{size}" if entry.file else missing,
         Cell(number_or_dash(entry.latency_ms), entry.latency_ms),
         Cell(span(entry.low_ms, entry.high_ms), entry.high_ms),
-        Cell(
-            measured if entry.measured_ms is None else number(entry.measured_ms), entry.measured_ms
-        ),
+        Cell(_measured_text(entry), entry.measured_ms),
         _kept(entry.budget_kept) if has_budget else '<span class="none">none set</span>',
         Cell(percent(entry.test_accuracy), entry.test_accuracy),
         checks,
         short_hash(entry.sha256) if entry.sha256 else NONE,
     ]
+
+
+def _measured_text(entry: ExportedFile) -> str:
+    """Return the measured latency, and up to where the processes that measured it found it."""
+    if entry.measured_ms is None:
+        return '<span class="none">not run here</span>'
+    found = entry.process_ms
+    if len(found) < 2:
+        return number(entry.measured_ms)
+    most = f"up to {number(max(found))} in {len(found)} processes"
+    return f"{number(entry.measured_ms)} <small>{most}</small>"
 
 
 def _kept(kept: bool | None) -> str:

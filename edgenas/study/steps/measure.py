@@ -99,6 +99,7 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
         n_warmup=section.n_warmup,
         timeout_s=_TIMEOUT_S,
         spread_s=section.spread_s,
+        n_processes=section.n_processes,
         seed=section.seed,
     )
     model_format = RUNTIMES.get(runtime).format
@@ -140,6 +141,7 @@ def _timing(measurement: Measurement) -> dict[str, Any]:
         "median_ms": measurement.percentile_ms(50),
         "p90_ms": measurement.percentile_ms(90),
         "p95_ms": measurement.percentile_ms(95),
+        "process_ms": list(measurement.process_ms),
         "samples_ms": measurement.samples_ms.round(6).tolist(),
     }
 
@@ -168,6 +170,7 @@ def _measured_latency(content: Mapping[str, Any], name: str) -> MeasuredLatency:
         latency_ms=timing["latency_ms"],
         median_ms=timing["median_ms"],
         p90_ms=timing["p90_ms"],
+        process_ms=tuple(timing["process_ms"]),
     )
 
 
@@ -184,7 +187,7 @@ def _summary(run: Run) -> str:
 MEASURE = Step(
     name="measure",
     needs=("profile", "search", "pick", "export"),
-    version=1,
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,

@@ -192,6 +192,7 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
                 low_ms=predicted.get("low_ms"),
                 high_ms=predicted.get("high_ms"),
                 measured_ms=measured.get("latency_ms"),
+                process_ms=tuple(measured.get("process_ms", ())),
                 costs=_costs(entry["costs"]),
                 budget_kept=entry["budget_kept"],
                 checks=tuple(
