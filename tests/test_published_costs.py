@@ -21,7 +21,8 @@ def test_two_hundred_networks_rank_a_thousand(published: Path, device: str, leas
     from benchmarks.costs.published.fbnet_hw import one_split
 
     errors = one_split(fbnet(), device, "spread", 11)["errors"]
-    assert errors["past_only"]["n_networks"] == 1000
+    assert errors["forward"]["n_networks"] == 1000
+    assert 900 < errors["past_only"]["n_networks"] < 1000  # the first have too little before them
     for way in ("fit", "forward", "past_only"):
         assert errors[way]["spearman"] > least
 
@@ -35,10 +36,11 @@ def test_phones_gain_from_following_their_drift(published: Path, device: str) ->
     splits = [one_split(data, device, "spread", seed) for seed in (0, 1)]
     ranks = {
         way: np.mean([split["errors"][way]["spearman"] for split in splits])
-        for way in ("ridge", "fit", "past_only")
+        for way in ("ridge", "fit", "forward", "past_only")
     }
     assert ranks["past_only"] > ranks["ridge"] + 0.2
-    assert ranks["past_only"] > ranks["fit"] + 0.01
+    # Of the same 200 networks as the fit without moments; `past_only` has half of them on average.
+    assert ranks["forward"] > ranks["fit"] + 0.01
     memory = splits[0]["memory_of_test_residuals"]
     assert memory["past_only"]["lag_1"] < memory["fit"]["lag_1"]
     order = order_of_measurement(data, device)

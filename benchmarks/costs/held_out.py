@@ -3,6 +3,7 @@
 Samples networks anew (another seed than any table's) and times them twice: each time in several
 passes, each pass in new processes of some networks in random groups, the least of a network's runs
 counting. The passes of the two timings take turns, so that both are spread over the same minutes.
+Networks that happen to be among those that calibrated the table do not count.
 Writes one JSON file: errors of the table and of the naive sum of isolated operators against the
 least of both timings; the table against the first timing alone, beside the second against the first
 (the noise ceiling); what the 90 % intervals cover; and how often picks break the budget that they
@@ -15,7 +16,8 @@ their least run is above the truth.
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +32,11 @@ from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.accuracy import error_report
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.store import find_table
-from edgenas.costs.table import Row
+from edgenas.costs.table import CostTable, Row
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.measure import measure_networks
+from edgenas.profiling.workload import ProfileSettings, calibration_networks
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.fold import Fold, macs
 
@@ -151,6 +154,18 @@ def broken_budgets(model: LatencyModel, population: Genes, measured_ms: Floats) 
     }
 
 
+def unseen(table: CostTable, space: SearchSpace, population: Genes) -> npt.NDArray[np.bool_]:
+    """Return which networks did not calibrate the table, shape (n,): small spaces repeat some."""
+    record = table.passport
+    assert record.calibration is not None
+    assert record.plan is not None
+    settings = ProfileSettings.for_space(
+        space, n_networks=record.calibration.n_networks, seed=record.plan.seed
+    )
+    seen = {row.tobytes() for row in space.canonical(calibration_networks(space, settings))}
+    return np.array([row.tobytes() not in seen for row in space.canonical(population)])
+
+
 def _alone_ms(row: Row) -> float:
     assert row.isolated is not None  # measured tables have it
     return row.isolated
@@ -174,7 +189,14 @@ def measure(  # noqa: PLR0913
         )
 
 
-def report(device: Device, job: Job, passes: Floats, command: str) -> dict[str, Any]:
+def report(
+    device: Device,
+    job: Job,
+    passes: Floats,
+    command: str,
+    *,
+    measured_in: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Return everything that is told of a table and of networks measured after it.
 
     Args:
@@ -182,11 +204,14 @@ def report(device: Device, job: Job, passes: Floats, command: str) -> dict[str, 
         job: which table.
         passes: what the networks took, shape (2, n_passes, n_networks), ms.
         command: that measured them.
+        measured_in: the environment of that command; None: this one.
     """
     space = spaces.get(job.space)
     asked = conditions_of(device, job.runtime, precision=job.precision)
     table = find_table(space, asked, slug=device.fingerprint.slug)
     population = networks(space, passes.shape[-1], job.resolution)
+    kept = unseen(table, space, population)
+    all_passes, population, passes = passes, population[kept], passes[..., kept]
     first, second = passes.min(axis=1)
     every = passes.reshape(-1, len(population))
     measured = every.min(axis=0)
@@ -195,8 +220,11 @@ def report(device: Device, job: Job, passes: Floats, command: str) -> dict[str, 
     naive = Fold.compile(space, lambda op: _alone_ms(table[op]))(population)
     level = float(np.median(measured / value))
     return {
-        "environment": environment(),
+        "environment": environment() if measured_in is None else dict(measured_in),
         "command": command,
+        "job": asdict(job),
+        "n_networks": len(population),
+        "calibrated_the_table": np.flatnonzero(~kept).tolist(),
         "table": {
             "created": table.passport.created,
             "checksum": table.passport.checksum,
@@ -226,7 +254,7 @@ def report(device: Device, job: Job, passes: Floats, command: str) -> dict[str, 
         "picks_near_a_budget": broken_budgets(model, population, measured[None]),
         "measured_ms": [round(float(v), 6) for v in first],
         "measured_again_ms": [round(float(v), 6) for v in second],
-        "passes_ms": np.round(passes, 5).tolist(),
+        "passes_ms": np.round(all_passes, 5).tolist(),
         "predicted_ms": [round(float(v), 6) for v in value],
         "naive_ms": [round(float(v), 6) for v in naive],
     }

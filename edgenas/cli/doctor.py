@@ -61,6 +61,8 @@ def doctor(
         show()
         if diagnosis.works:
             show("the whole chain works here: edgenas compile JOB.yaml --out DIR", style="green")
+        elif diagnosis.exit_code == 0:
+            show("the device can be measured; the chain needs what the warnings name", style="bold")
         else:
             show("the chain does not work here: see the warnings", style="bold red")
     raise typer.Exit(diagnosis.exit_code)

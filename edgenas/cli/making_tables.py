@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from edgenas.cli.options import Json, Settings, space_of, text_of
 from edgenas.cli.passports import show_passport
-from edgenas.cli.screen import show, show_json
+from edgenas.cli.screen import show, show_json, show_json_line
 
 if TYPE_CHECKING:
     from edgenas.costs.importers import Imported
@@ -24,6 +24,19 @@ PrecisionOf = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="On how many threads.")]
 Delegate = Annotated[str | None, typer.Option("--delegate", help="With which delegate.")]
+Next = Annotated[
+    int | None, typer.Option("--next", min=1, help="Then say which so many networks to time next.")
+]
+NextBy = Annotated[
+    Literal["variance", "reduction"],
+    typer.Option(help="Those that the fit is least sure of, or that make it surest of all others."),
+]
+Pool = Annotated[
+    int, typer.Option("--pool", min=1, help="How many random networks they are chosen from.")
+]
+NextOut = Annotated[
+    Path | None, typer.Option("--next-out", help="The file of JSON lines that they are written to.")
+]
 
 
 def merge(
@@ -116,36 +129,81 @@ def fit(
     transfer: Annotated[
         bool, typer.Option("--transfer", help="Carry --prior over with a few networks.")
     ] = False,
+    next_: Next = None,
+    next_by: NextBy = "variance",
+    pool: Pool = 1000,
+    next_out: NextOut = None,
     out: Target = None,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Make a table from the times of whole networks."""
+    """Make a table from the times of whole networks, and say which ones to time next."""
     from edgenas.core.errors import UsageError
-    from edgenas.costs.store import locate
-    from edgenas.costs.table import CostTable
+    from edgenas.costs.store import load_kind, locate
     from edgenas.hardware.device import load_device
     from edgenas.study import fitting
 
     if (device is None) == (device_name is None):
         raise UsageError("name either --device, which can be asked, or --device-name")
+    _check_next(next_, next_out, force=force)
     wanted = space_of(space, changes)
-    table = fitting.table_from_timings(
-        wanted,
-        fitting.read_timings(text_of(timings), wanted),
-        fitting.identity_of(
-            load_device(device) if device is not None else device_name or "",
-            runtime,
-            version=runtime_version,
-            precision=precision,
-            threads=threads,
-            delegate=delegate,
-        ),
-        prior=CostTable.load(locate(prior)) if prior else None,
-        transfer=transfer,
+    timed = fitting.read_timings(text_of(timings), wanted)
+    identity = fitting.identity_of(
+        load_device(device) if device is not None else device_name or "",
+        runtime,
+        version=runtime_version,
+        precision=precision,
+        threads=threads,
+        delegate=delegate,
     )
+    believed = load_kind(locate(prior), "latency") if prior else None
+    found = fitting.fit_timings(wanted, timed, prior=believed, transfer=transfer)
+    chosen = None
+    if next_ is not None:
+        rows = fitting.networks_to_time(wanted, timed, found, next_, by=next_by, n_pool=pool)
+        chosen = fitting.entries_of(wanted, rows)
+    table = fitting.table_of(wanted, found, identity, prior=believed)
     _save(table, out, force=force)
-    _show_made(table, json=json)
+    _show_fitted(table, chosen, next_out, json=json)
+
+
+def _check_next(n: int | None, out: Path | None, *, force: bool) -> None:
+    from edgenas.core.errors import UsageError
+
+    if out is not None and n is None:
+        raise UsageError("--next-out is where the networks of --next N go; give --next, too")
+    if out is not None and out.exists() and not force:
+        raise UsageError(f"{out} is there already; --force replaces it")
+
+
+def _show_fitted(
+    table: CostTable, chosen: list[dict[str, Any]] | None, out: Path | None, *, json: bool
+) -> None:
+    """Show a fitted table and the networks to time next; write those to `out` if it is given."""
+    from json import dumps
+
+    from edgenas.core.files import write_text
+
+    if chosen is not None and out is not None:
+        write_text(out, "".join(f"{dumps(entry)}\n" for entry in chosen))
+    if json:
+        show_json(_made(table) | ({} if chosen is None else {"next": chosen}))
+        return
+    _show_made(table, json=False)
+    fit = table.passport.calibration
+    before = None if fit is None else fit.autocorrelation
+    after = None if fit is None else fit.autocorrelation_without_drift
+    if before is not None and after is not None:
+        show(
+            f"errors of networks timed one after the other correlate by {before:.2f}, and by "
+            f"{after:.2f} with the machine's drift taken out"
+        )
+    if chosen is None:
+        return
+    show()
+    show(f"{len(chosen)} networks to time next{':' if out is None else f': {out}'}")
+    for entry in chosen if out is None else []:
+        show_json_line(entry)
 
 
 def _save(table: CostTable, out: Path | None, *, force: bool) -> None:
@@ -174,9 +232,13 @@ def _save(table: CostTable, out: Path | None, *, force: bool) -> None:
     table.source = str(path)
 
 
+def _made(table: CostTable) -> dict[str, Any]:
+    return {"table": table.source, "passport": table.passport.model_dump(mode="json")}
+
+
 def _show_made(table: CostTable, *, json: bool) -> None:
     if json:
-        show_json({"table": table.source, "passport": table.passport.model_dump(mode="json")})
+        show_json(_made(table))
         return
     show_passport(table)
     show()
@@ -187,8 +249,7 @@ def _show_imported(result: Imported, *, json: bool) -> None:
     if json:
         show_json(
             {
-                "table": result.table.source,
-                "passport": result.table.passport.model_dump(mode="json"),
+                **_made(result.table),
                 "unused": [{"file": e.file, "key": e.key} for e in result.unused],
                 "missing": [op.key for op in result.missing],
             }

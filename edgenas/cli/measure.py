@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgenas.cli.options import DeviceId, Json, Quiet
+from edgenas.cli.options import DeviceId, Json, Precision, Quiet
 from edgenas.cli.screen import Watch, show, show_json
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ def measure(
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="Default: the one for the file's suffix.")
     ] = None,
+    precision: Precision = "float32",
     visits: Annotated[int, typer.Option(min=1, help="Visits, spread over the time.")] = 30,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs a visit.")] = 10,
     warmup: Annotated[int, typer.Option(min=0, help="Runs before them that do not count.")] = 2,
@@ -57,6 +58,7 @@ def measure(
             model,
             load_device(device),
             runtime=runtime,
+            precision=precision,
             plan=plan,
             footprint=footprint,
             endurance_s=endurance,

@@ -50,7 +50,7 @@ AcceptMismatch = Annotated[
         "--accept-mismatch",
         metavar="ASPECT,...",
         help="In what that table may be of something else: space, device, runtime, "
-        "runtime_version, precision, threads, delegate. Every result then says so.",
+        "runtime_version, precision, threads, delegate, settings. Every result then says so.",
     ),
 ]
 KindName = Annotated[

@@ -41,10 +41,14 @@ def show_passport(table: CostTable) -> None:
 
 
 def _engine(passport: Passport) -> str:
+    from edgenas.costs.conditions import setting_text
+
     runtime = passport.runtime
     text = f"{runtime.name} {runtime.version}, {runtime.precision}"
     text += "" if runtime.delegate is None else f", delegate {runtime.delegate}"
-    return text + ("" if runtime.threads is None else f", {runtime.threads} thread(s)")
+    text += "" if runtime.threads is None else f", {runtime.threads} thread(s)"
+    told = [f"{name} {setting_text(value)}" for name, value in (runtime.settings or {}).items()]
+    return ", ".join([text, *told])
 
 
 def _extent(table: CostTable) -> str:

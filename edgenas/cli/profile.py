@@ -71,7 +71,10 @@ def profile(
     changes: Settings = None,
     kind: KindNames = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Measure anew, from the beginning.")
+        bool,
+        typer.Option(
+            "--force", help="Measure anew, whatever is there; cut off, the same command goes on."
+        ),
     ] = False,
     missing: Missing = False,
     networks: Networks = None,

@@ -13,7 +13,7 @@ from edgenas.core.errors import MissingCostError, TableError
 from edgenas.core.ops import parse_key
 from edgenas.costs import conformal
 from edgenas.costs.calibration import FLOOR
-from edgenas.costs.features import operator_features, similarity
+from edgenas.costs.features import operator_features, similarity, standardised
 from edgenas.costs.findings import Check, Finding, Subject
 from edgenas.costs.kinds import profile_command
 from edgenas.costs.known import OTHER_LEVEL
@@ -71,7 +71,7 @@ def _unfinished(subject: Subject) -> Iterator[Finding]:
             "note",
             "unfinished run",
             f"{journal.name} holds a measurement that was not finished",
-            "go on with the command that began it, or delete the file",
+            "go on with the command that began it, its --force included, or delete the file",
         )
 
 
@@ -107,7 +107,10 @@ def _outliers(subject: Subject) -> Iterator[Finding]:
 
 def _left_out_errors(subject: Subject, keys: list[str]) -> Floats:
     """Return log(cost / what the other operators let expect), shape (n,)."""
-    features = operator_features([parse_key(key) for key in keys])
+    ops = [parse_key(key) for key in keys]
+    # Groups cut the MACs and not the time: without them every grouped convolution is an outlier.
+    groups = standardised(np.array([[float(dict(op.attrs).get("groups", 1))] for op in ops]))
+    features = np.column_stack([operator_features(ops), groups])
     cost = np.log([subject.rows[key].cost for key in keys])
     basis = np.column_stack([np.ones(len(keys)), features])
     slope = np.linalg.lstsq(basis, cost, rcond=None)[0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from edgenas.core.errors import UsageError, choices
 
@@ -15,6 +16,7 @@ ASPECTS = (
     "precision",
     "threads",
     "delegate",
+    "settings",
 )
 """What a table can be of something else in; the names that `accept` takes."""
 
@@ -23,7 +25,8 @@ ASPECTS = (
 class Conditions:
     """Device, engine and settings that costs are wanted for; None: any.
 
-    `match_key` is the device's, see `edgenas.hardware.fingerprint`.
+    `match_key` is the device's, see `edgenas.hardware.fingerprint`; `settings` are the engine's
+    that are none of the others, by name: affinity, providers, the accelerator that computes.
     """
 
     match_key: str
@@ -32,6 +35,7 @@ class Conditions:
     runtime_version: str | None = None
     threads: int | None = None
     delegate: str | None = None
+    settings: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,11 @@ class Mismatch:
 
     def __str__(self) -> str:
         return f"{self.what} is {self.found}, asked: {self.asked}"
+
+
+def setting_text(value: object) -> str:
+    """Return an engine's setting in words."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def check_aspects(names: Collection[str]) -> frozenset[str]:

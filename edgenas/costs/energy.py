@@ -40,6 +40,16 @@ def power_by_kind(
     Raises:
         CostError: an energy, a time or a number of networks that cannot be fitted.
     """
+    if len(network_mj) < _LEAST_NETWORKS:
+        raise CostError(
+            f"energies of {len(network_mj)} networks; at least {_LEAST_NETWORKS} are needed"
+        )
+    return _powers(ops, time_ms, counts, network_mj)
+
+
+def _powers(
+    ops: Sequence[OpSpec], time_ms: Floats, counts: Floats, network_mj: Floats
+) -> dict[str, float]:
     _check(time_ms, counts, network_mj)
     kinds = sorted({op.kind for op in ops})
     column = np.array([kinds.index(op.kind) for op in ops])
@@ -61,9 +71,10 @@ def energy_prior(
 ) -> Floats:
     """Return what operators are first thought to cost inside a network, mJ, shape (n_operators,).
 
-    Arguments and errors are those of `power_by_kind`.
+    Arguments and errors are those of `power_by_kind`, but for the number of networks: a fit leaves
+    some of them out.
     """
-    powers = power_by_kind(ops, time_ms, counts, network_mj)
+    powers = _powers(ops, time_ms, counts, network_mj)
     least = 0.1 * float(network_mj.sum() / (counts @ time_ms).sum()) * 1e3
     return np.array(
         [max(powers[op.kind], least) * time / 1e3 for op, time in zip(ops, time_ms, strict=True)]
@@ -71,10 +82,6 @@ def energy_prior(
 
 
 def _check(time_ms: Floats, counts: Floats, network_mj: Floats) -> None:
-    if len(network_mj) < _LEAST_NETWORKS:
-        raise CostError(
-            f"energies of {len(network_mj)} networks; at least {_LEAST_NETWORKS} are needed"
-        )
     for name, values in (("an energy", network_mj), ("a time", time_ms)):
         if not (np.isfinite(values).all() and (values > 0).all()):
             raise CostError(f"{name} is zero, negative or not finite; nothing is fitted to it")

@@ -1,23 +1,34 @@
 """Operator costs from whole networks' timings alone, or with a table as what is known before.
 
-The engine of `edgenas.costs.regression`, with noise of heavy tails (Student t by reweighting: Lange
-et al. 1989, doi:10.1080/01621459.1989.10478852) and, where the moments of the timings are given,
-with the machine's drift in the same fit. The columns may be operators, or options of a space's
-factors for engines that cannot be looked into: anything that a network's time is a sum of.
+The engine of `edgenas.costs.regression`, with noise of heavy tails (`edgenas.costs.conditioning`)
+and, where the moments of the timings are given, with the machine's drift in the same fit. The
+columns may be operators, or options of a space's factors for engines that cannot be looked into:
+anything that a network's time is a sum of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cholesky, solve_triangular
 
 from edgenas.core.errors import UsageError
+from edgenas.costs.conditioning import (
+    FLOOR,
+    N_ROUNDS,
+    TAIL,
+    PriorOf,
+    floored,
+    folds,
+    left_out,
+    past_only,
+    reweigh,
+    started,
+)
 from edgenas.costs.drift import (
     Autocorrelation,
     DriftParts,
@@ -28,13 +39,12 @@ from edgenas.costs.drift import (
 from edgenas.costs.regression import DRIFT, NOISE, Amplitude, Mask, Prior, Regression, design_of
 
 Floats = npt.NDArray[np.float64]
+Priced = Callable[[Mask], tuple[Floats, float]]
+"""Makes mean costs, ms, shape (n_ops,), and the overhead, ms, from the networks that a mask of
+shape (n_networks,) picks, and from no other."""
 
-FLOOR = 0.02
-"""Least cost of an operator, as a share of its prior mean: costs below would be noise."""
+__all__ = ["FLOOR", "Fitted", "Priced", "fit_costs", "fit_prior", "floored", "folds"]
 
-_TAIL = 4.0  # degrees of freedom of the noise
-_N_ROUNDS = 3  # of reweighting
-_N_FOLDS = 10
 _MOST_EVIDENCE = 300  # networks from which hyperparameters are estimated
 _DOUBT = 1.5  # of every hyperparameter, in its logarithm: decides only where networks are few
 _BELIEFS = {
@@ -54,11 +64,12 @@ class Fitted:
     `cost_ms`, `std_ms`: shape (n_ops,). A network takes `overhead_ms` plus its operators' costs.
     Costs are at the mean level of the machine. `covariance`: of overhead and costs, shape
     (1 + n_ops, 1 + n_ops), ms^2. `drift_share`: how much slower than that level the machine was
-    at each network, shape (n,), zeros without moments. `scores`: sorted
-    (measured - predicted) / predicted of networks left out of the fit, drift removed;
-    `left_out_ms`: what was predicted for them, in the order of the networks. `before`, `after`:
-    memory of the residuals with the drift left in and taken out, in the order of the moments
-    (or of the networks).
+    at each network, shape (n,), zeros without moments. `left_out_ms`: what networks were predicted
+    when they were left out of the fit, and `left_out_level`: the machine's level then, 1 at its
+    mean, as the others show it; both in the order of the networks. `scores`: their sorted
+    (measured - predicted) / predicted, that drift removed. `before`, `after`: memory of those
+    errors with the drift left in and taken out, in the order of the moments (or of the networks).
+    `prior_of` makes the prior from some of the networks.
     """
 
     cost_ms: Floats
@@ -69,11 +80,13 @@ class Fitted:
     n_floored: int
     scores: Floats
     left_out_ms: Floats
+    left_out_level: Floats
     drift_share: Floats
     weights: Floats
     before: Autocorrelation
     after: Autocorrelation
     regression: Regression
+    prior_of: PriorOf
 
     @property
     def noise(self) -> float:
@@ -115,8 +128,11 @@ class Fitted:
             counts: shape (n, n_ops).
             at: when each is to be timed, shape (n,).
             costs_from: `all`: costs are those of the whole fit, only the machine's level is
-                followed forwards; `past`: costs, too, rest on timings strictly before each
-                moment (the hyperparameters are those of the whole fit).
+                followed forwards; `past`: all that is told rests on timings strictly before each
+                moment, but for the hyperparameters, which are those of the whole fit.
+
+        Returns:
+            Shape (n,), ms; with `past` NaN where fewer than ten networks were timed before.
 
         Raises:
             UsageError: the fit has no moments.
@@ -125,7 +141,7 @@ class Fitted:
         if source.at is None or parts is None:
             raise UsageError("the fit knows no moments; give times_at to fit_costs")
         if costs_from == "past":
-            return _past_only(self, counts, at, source.at, parts)
+            return past_only(self.prior_of, source, self.hyperparameters, counts, at)
         order = np.argsort(source.at, kind="stable")
         residuals = source.network_ms / self.predict(source.design[:, 1:]) - 1
         level, _ = filter_level(
@@ -139,37 +155,10 @@ class Fitted:
         return predicted
 
 
-def _past_only(
-    fitted: Fitted, counts: Floats, at: Floats, known_at: Floats, parts: DriftParts
-) -> Floats:
-    """Condition on each prefix of the networks at once.
-
-    The leading block of a Cholesky factor is the factor of the leading block, so the sums
-    over a prefix are cumulative.
-    """
-    source, values = fitted.regression, fitted.hyperparameters
-    order = np.argsort(known_at, kind="stable")
-    stamps = known_at[order]
-    total = source.costs_covariance(values) + source.drift_covariance(values)
-    total[np.diag_indices_from(total)] += source.noise_variance(values)
-    factor = cholesky(total[np.ix_(order, order)], lower=True)
-    design = np.column_stack([np.ones(len(counts)), counts])
-    shared = design @ source.prior.covariance(values) @ source.design[order].T
-    drift, own = parts.covariance(at, stamps), parts.covariance(stamps, stamps)
-    # As in the fit, drift is what differs from its mean over the networks.
-    drift += own.mean() - own.mean(axis=0) - drift.mean(axis=1, keepdims=True)
-    shared += drift * np.outer(fitted.predict(counts), source.level_ms[order])
-    known = solve_triangular(factor, source.residual_ms[order], lower=True)
-    asked = solve_triangular(factor, shared.T, lower=True)
-    past = stamps[:, None] < at[None]
-    predicted: Floats = design @ source.prior.mean_ms + (asked * past * known[:, None]).sum(axis=0)
-    return predicted
-
-
 def fit_costs(  # noqa: PLR0913
     counts: Floats,
     network_ms: Floats,
-    prior_ms: Floats,
+    prior_ms: Floats | Priced,
     prior_std: Floats | None = None,
     *,
     similarity: Floats | None = None,
@@ -182,54 +171,71 @@ def fit_costs(  # noqa: PLR0913
         counts: how often each network runs each operator, shape (n_networks, n_ops).
         network_ms: the networks' times, shape (n_networks,).
         prior_ms: what the operators are thought to cost, shape (n_ops,), above 0; only their
-            proportions count, because the level is taken from the networks.
-        prior_std: how unsure each of them is, ms, shape (n_ops,); a fitted multiple of it is
-            used. Without it every operator is as unsure in proportion to its cost.
+            proportions count, because the level is taken from the networks. Where it was found with
+            these networks: what makes it (and the overhead) from some of them, so that networks
+            that are left out have no part in it.
+        prior_std: how unsure each of them is, in the unit of `prior_ms`, shape (n_ops,); a fitted
+            multiple of it is used. Without it every operator is as unsure in proportion to its
+            cost.
         similarity: how much of their corrections operators share, shape (n_ops, n_ops).
-        overhead_ms: what a network is thought to take beside its operators.
+        overhead_ms: what a network is thought to take beside its operators, where `prior_ms` does
+            not make it.
         times_at: when each network was timed, shape (n_networks,): removes drift.
 
     Raises:
         UsageError: shapes that do not fit, too few networks, times or priors not above 0.
     """
     design = design_of(counts, network_ms)
-    _check_prior(counts, prior_ms, prior_std, times_at)
-    ratio = float(np.median(network_ms / (overhead_ms + counts @ prior_ms)))
-    mean = ratio * prior_ms
-    prior = Prior(
-        mean_ms=np.concatenate([[ratio * overhead_ms], mean]),
-        given=np.zeros((len(mean) + 1,) * 2),
-        parts=_parts(mean, prior_std, similarity, float(np.median(network_ms))),
-        amplitudes=_amplitudes(prior_std, similarity, times_at),
-    )
-    return fit_prior(prior, design, network_ms, times_at=times_at)
+    priced = _constant(prior_ms, overhead_ms) if isinstance(prior_ms, np.ndarray) else prior_ms
+    found, _ = priced(np.ones(len(network_ms), dtype=bool))
+    _check_prior(counts, found, prior_std, times_at)
+    amplitudes = _amplitudes(prior_std, similarity, times_at)
+
+    def prior_of(seen: Mask) -> Prior:
+        mean, overhead = priced(seen)
+        ratio = float(np.median(network_ms[seen] / (overhead + counts[seen] @ mean)))
+        std = None if prior_std is None else ratio * prior_std
+        typical_ms = float(np.median(network_ms[seen]))
+        return Prior(
+            mean_ms=ratio * np.concatenate([[overhead], mean]),
+            given=np.zeros((len(mean) + 1,) * 2),
+            parts=_parts(ratio * mean, std, similarity, typical_ms),
+            amplitudes=amplitudes,
+        )
+
+    return fit_prior(prior_of, design, network_ms, times_at=times_at)
+
+
+def _constant(mean: Floats, overhead: float) -> Priced:
+    def priced(_: Mask) -> tuple[Floats, float]:
+        return mean, overhead
+
+    return priced
 
 
 def fit_prior(
-    prior: Prior, design: Floats, network_ms: Floats, *, times_at: Floats | None = None
+    prior: Prior | PriorOf, design: Floats, network_ms: Floats, *, times_at: Floats | None = None
 ) -> Fitted:
     """Fit weights of any prior to whole networks; see `fit_costs` for the arrays.
 
     Args:
-        prior: of the overhead and the costs.
+        prior: of the overhead and the costs, or what makes it from some of the networks.
         design: from `edgenas.costs.regression.design_of`.
         network_ms: shape (n_networks,).
         times_at: shape (n_networks,).
     """
-    level = np.maximum(design @ prior.mean_ms, 1e-9)
-    weights = np.ones(len(network_ms))
+
+    def prior_of(seen: Mask) -> Prior:
+        return prior if isinstance(prior, Prior) else prior(seen)
+
+    everything = np.ones(len(network_ms), dtype=bool)
+    regression = started(prior_of(everything), design, network_ms, times_at)
     values: dict[str, float] = {}
-    for k in range(_N_ROUNDS + 1):
-        regression = Regression(prior, design, network_ms, level, times_at, weights)
+    for k in range(N_ROUNDS + 1):
         values = _fewer(regression).maximise(values)
-        cost, drift, doubt = regression.split(values)
-        if k < _N_ROUNDS:
-            off = (network_ms - cost - level * drift) ** 2 + doubt
-            weights = (_TAIL + 1) / (_TAIL + off / (values[NOISE] * level) ** 2)
-            level = np.maximum(cost, 0.1 * level)
-            # A drift in proportion to the level is the same as a level that is higher throughout.
-            level *= float(np.median(network_ms / level))
-    return _fitted(regression, values, drift)
+        if k < N_ROUNDS:
+            reweigh(regression, values)
+    return _fitted(regression, values, prior_of)
 
 
 def _fewer(regression: Regression) -> Regression:
@@ -283,18 +289,21 @@ def _amplitudes(
     return beliefs
 
 
-def _fitted(regression: Regression, values: dict[str, float], drift: Floats) -> Fitted:
+def _fitted(regression: Regression, values: dict[str, float], prior_of: PriorOf) -> Fitted:
     posterior = regression.posterior(values)
     # Reweighted networks look surer than they are: Student t noise with n degrees of freedom tells
     # (n + 1) / (n + 3) of what normal noise of the same scale does (Lange et al. 1989).
-    unsure = {**values, NOISE: values[NOISE] * sqrt((_TAIL + 3) / (_TAIL + 1))}
+    unsure = {**values, NOISE: values[NOISE] * sqrt((TAIL + 3) / (TAIL + 1))}
     covariance = regression.posterior(unsure).covariance
-    design, times = regression.design, regression.network_ms
     weights, n_floored = floored(posterior.mean_ms, regression)
+    _, drift, _ = regression.split(values)
+    cost = np.maximum(regression.design @ weights, 1e-9)
+    drift = drift * regression.level_ms / cost  # a share of it
     mean_level = 1 + float(drift.mean())
     weights, drift = weights * mean_level, (1 + drift) / mean_level - 1
-    left_out, corrected = _left_out(regression, values)
-    residuals = times / (design @ weights) - 1
+    times = regression.network_ms
+    predicted, level = left_out(prior_of, regression, values)
+    errors = np.stack([times, times / level]) / predicted - 1
     order = slice(None) if regression.at is None else np.argsort(regression.at, kind="stable")
     trust = np.ones(len(times)) if regression.weights is None else regression.weights
     return Fitted(
@@ -304,53 +313,16 @@ def _fitted(regression: Regression, values: dict[str, float], drift: Floats) -> 
         covariance=mean_level**2 * covariance,
         hyperparameters=values,
         n_floored=n_floored,
-        scores=np.sort(corrected / left_out - 1),
-        left_out_ms=left_out,
+        scores=np.sort(errors[1]),
+        left_out_ms=predicted,
+        left_out_level=level,
         drift_share=drift,
         weights=trust,
-        before=autocorrelation(residuals[order]),
-        after=autocorrelation((residuals - drift)[order]),
+        before=autocorrelation(errors[0, order]),
+        after=autocorrelation(errors[1, order]),
         regression=regression,
+        prior_of=prior_of,
     )
-
-
-def floored(weights: Floats, regression: Regression) -> tuple[Floats, int]:
-    """Return weights whose costs are at least their floor, and how many had to be raised.
-
-    What that adds to the networks is taken back from the overhead.
-    """
-    mean = regression.prior.mean_ms[1:]
-    # What is expected to cost nothing is a correction, and may be of either sign.
-    floor = np.where(mean > 0, FLOOR * mean, -np.inf)
-    raised = np.maximum(weights[1:], floor)
-    n_floored = int((weights[1:] < floor).sum())
-    added = regression.design[:, 1:] @ (raised - weights[1:])
-    level = regression.level_ms
-    taken = float((added / level**2).sum() / (1 / level**2).sum())
-    return np.concatenate([[weights[0] - taken], raised]), n_floored
-
-
-def folds(n: int, k: int) -> Sequence[Mask]:
-    """Return `k` masks of shape (n,), each True where a network is left out; deterministic."""
-    number = np.random.default_rng(0).permutation(n) % k
-    return [number == fold for fold in range(min(k, n))]
-
-
-def _left_out(regression: Regression, values: Mapping[str, float]) -> tuple[Floats, Floats]:
-    """Return what networks left out were predicted, and their times with the drift removed.
-
-    The drift at a network left out is known from the other networks around it.
-    """
-    predicted, corrected = np.empty((2, len(regression.network_ms)))
-    drift = regression.drift_covariance(values)
-    for out in folds(len(predicted), _N_FOLDS):
-        posterior = regression.posterior(values, ~out)
-        weights, _ = floored(posterior.mean_ms, regression)
-        share = drift[:, ~out] @ posterior.solved / regression.level_ms
-        mean_level = 1 + float(share[~out].mean())
-        predicted[out] = regression.design[out] @ weights * mean_level
-        corrected[out] = regression.network_ms[out] * mean_level / (1 + share[out])
-    return np.maximum(predicted, 1e-9), corrected
 
 
 def _check_prior(counts: Floats, mean: Floats, std: Floats | None, times_at: Floats | None) -> None:

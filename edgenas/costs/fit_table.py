@@ -11,8 +11,10 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import OpSpec
 from edgenas.costs.counts import operator_counts
+from edgenas.costs.drift import errors_at_other_moments
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
-from edgenas.costs.fit import Fitted, fit_costs
+from edgenas.costs.fit import Fitted, Priced, fit_costs
+from edgenas.costs.kinds import UNITS
 from edgenas.costs.passport import CalibrationRecord
 from edgenas.costs.repeated import Repeated
 from edgenas.costs.rows import Row
@@ -56,25 +58,29 @@ def fit_table(
         prior_table: costs that are believed until networks say otherwise; without it, costs are
             thought to grow with MACs, traffic, weights and number of primitives.
         times_at: when each network was timed, shape (n_networks,), with one session only; the
-            machine's drift is then removed.
+            machine's drift is then removed from the costs, and intervals know how far it moves
+            a network that is timed at another moment.
 
     Raises:
-        UsageError: shapes that do not fit, times that are not above 0.
+        UsageError: shapes that do not fit, times that are not above 0, a prior table that holds
+            something else than latencies.
         MissingCostError: `prior_table` lacks an operator of the space.
     """
     sessions = Repeated.of(timings_ms, len(networks))
     if times_at is not None and len(sessions.costs) > 1:
         raise UsageError("times_at goes with one session; several sessions show drift themselves")
     ops = space.distinct_ops()
-    counts = operator_counts(space, networks, ops)
+    counts, typical = operator_counts(space, networks, ops), sessions.typical
+    prior: Floats | Priced
     std: Floats | None = None
+    overhead = 0.0
     if prior_table is None:
-        prior, overhead = driven_prior(operator_drivers(ops), counts, sessions.typical)
+        prior = _priced(ops, counts, typical)
     else:
         prior, std, overhead = costs_of(prior_table, ops)
     fitted = fit_costs(
         counts,
-        sessions.typical,
+        typical,
         prior,
         std,
         similarity=similarity(operator_features(ops)),
@@ -82,10 +88,18 @@ def fit_table(
         times_at=times_at,
     )
     left_out = fitted.left_out_ms
-    steady = sessions.costs / (1 + fitted.drift_share)  # no drift: as they were timed
-    errors = steady / left_out - 1 if len(steady) > 1 else fitted.scores[None]
+    errors = sessions.costs / left_out - 1
+    if fitted.drift is not None and times_at is not None:
+        errors = errors_at_other_moments(errors[0], fitted.drift, times_at)[None]
+    steady = sessions.costs / fitted.left_out_level  # no drift: as they were timed
     record = _record(fitted, sessions, steady, left_out, errors)
     return FittedTable(fitted_rows(ops, counts, fitted), record, fitted)
+
+
+def _priced(ops: list[OpSpec], counts: Floats, network_ms: Floats) -> Priced:
+    """Return what makes the prior of operators that no table knows."""
+    drivers = operator_drivers(ops)
+    return lambda seen: driven_prior(drivers, counts[seen], network_ms[seen])
 
 
 def transfer_table(
@@ -100,7 +114,8 @@ def transfer_table(
         timings_ms: shape (n_networks,) or (n_sessions, n_networks), as for `fit_table`.
 
     Raises:
-        UsageError: fewer than five networks, shapes that do not fit, times not above 0.
+        UsageError: fewer than five networks, shapes that do not fit, times not above 0, a source
+            that holds something else than latencies.
         MissingCostError: `source` lacks an operator of the space.
     """
     sessions = Repeated.of(timings_ms, len(networks))
@@ -123,7 +138,17 @@ def transfer_table(
 
 
 def costs_of(table: CostTable, ops: list[OpSpec]) -> tuple[Floats, Floats | None, float]:
-    """Return costs, their deviations if all are known, and the overhead."""
+    """Return latencies, their deviations if all are known, and the overhead.
+
+    Raises:
+        UsageError: the table holds something else than latencies.
+        MissingCostError: it lacks one of the operators.
+    """
+    kind = table.passport.kind
+    if kind != "latency":
+        raise UsageError(
+            f"{table.source} holds {kind} in {UNITS[kind]}; a table of latencies is needed"
+        )
     rows = [table[op] for op in ops]
     stds = [row.std for row in rows]
     known = [std for std in stds if std is not None]
@@ -148,7 +173,7 @@ def _record(
     fitted: Fitted, sessions: Repeated, steady_ms: Floats, left_out_ms: Floats, errors: Floats
 ) -> CalibrationRecord:
     """Describe the fit; `errors` are of networks left out, shape (n_sessions, n)."""
-    network_ms = sessions.typical
+    network_ms, drifted = sessions.typical, fitted.drift is not None
     return CalibrationRecord(
         **sessions.record(fitted, steady_ms, left_out_ms, errors),
         latency_range_ms=(float(network_ms.min()), float(network_ms.max())),
@@ -156,4 +181,6 @@ def _record(
         boundary_ms=0.0,
         boundary_in_ms_per_kib=0.0,
         boundary_out_ms_per_kib=0.0,
+        autocorrelation=round(fitted.before.lag_1, 4) if drifted else None,
+        autocorrelation_without_drift=round(fitted.after.lag_1, 4) if drifted else None,
     )

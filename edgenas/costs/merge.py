@@ -114,7 +114,7 @@ def _check_same(first: CostTable, other: CostTable) -> None:
         ("device", a.device.match_key, b.device.match_key),
         *(
             (name, getattr(a.runtime, name), getattr(b.runtime, name))
-            for name in ("name", "version", "precision", "threads", "delegate")
+            for name in ("name", "version", "precision", "threads", "delegate", "settings")
         ),
     ]
     wrong = [f"{what} is {x} and {y}" for what, x, y in facts if x != y]

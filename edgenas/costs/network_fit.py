@@ -18,7 +18,7 @@ from edgenas.core.ops import OpSpec
 from edgenas.costs.counts import operator_counts
 from edgenas.costs.energy import energy_prior
 from edgenas.costs.features import driven_prior, operator_drivers, operator_features, similarity
-from edgenas.costs.fit import fit_costs
+from edgenas.costs.fit import Priced, fit_costs
 from edgenas.costs.fit_table import costs_of, fitted_rows
 from edgenas.costs.kinds import Kind
 from edgenas.costs.passport import NetworkFitRecord
@@ -64,15 +64,13 @@ def fit_networks(
     ops = space.distinct_ops()
     counts = operator_counts(space, networks, ops)
     typical = sessions.typical
-    mean, std, overhead = _prior(kind, ops, counts, typical, latency)
-    fitted = fit_costs(
-        counts,
-        typical,
-        mean,
-        std,
-        similarity=similarity(operator_features(ops)),
-        overhead_ms=overhead,
-    )
+    alike = similarity(operator_features(ops))
+    if kind == "sustained_p95":
+        mean, std, overhead = costs_of(_needed(latency, kind), ops)
+        fitted = fit_costs(counts, typical, mean, std, similarity=alike, overhead_ms=overhead)
+    else:
+        prior = _priced(kind, ops, counts, typical, latency)
+        fitted = fit_costs(counts, typical, prior, similarity=alike)
     errors = sessions.costs / fitted.left_out_ms - 1
     record = NetworkFitRecord(
         **sessions.record(
@@ -84,21 +82,19 @@ def fit_networks(
     return fitted_rows(ops, counts, fitted), record
 
 
-def _prior(
+def _priced(
     kind: Kind,
     ops: list[OpSpec],
     counts: Floats,
     network_costs: Floats,
     latency: CostTable | None,
-) -> tuple[Floats, Floats | None, float]:
-    """Return mean costs, their deviations if those are known, and the overhead."""
+) -> Priced:
+    """Return what makes mean costs and the overhead from the networks that are seen."""
     if kind == "energy":
         times, _, _ = costs_of(_needed(latency, kind), ops)
-        return energy_prior(ops, times, counts, network_costs), None, 0.0
-    if kind == "sustained_p95":
-        return costs_of(_needed(latency, kind), ops)
-    mean, overhead = driven_prior(_drivers(kind, ops, latency), counts, network_costs)
-    return mean, None, overhead
+        return lambda seen: (energy_prior(ops, times, counts[seen], network_costs[seen]), 0.0)
+    drivers = _drivers(kind, ops, latency)
+    return lambda seen: driven_prior(drivers, counts[seen], network_costs[seen])
 
 
 def _drivers(kind: Kind, ops: Sequence[OpSpec], latency: CostTable | None) -> Floats:

@@ -66,6 +66,9 @@ class RuntimeIdentity(StrictModel):
     precision: Literal["float32", "float16", "int8"]
     threads: int | None = Field(ge=1)
     affinity: list[int] | None
+    settings: dict[str, Any] | None = None
+    """What else decides the times, as it was asked of the engine: affinity, providers, the
+    accelerator; None: not told."""
 
 
 class PlanRecord(StrictModel):
@@ -140,6 +143,11 @@ class FitRecord(StrictModel):
     """The sum of isolated operator times against those timings; None: none were measured alone."""
     noise_ceiling: ErrorReport | None
     """The same networks in each process against the process before; None: timed only once."""
+    autocorrelation: float | None = None
+    """Of the errors on held-out networks that were timed one after the other (lag 1), where the fit
+    was told when they were timed; of measured tables the passport's `drift` tells it."""
+    autocorrelation_without_drift: float | None = None
+    """The same with the fitted drift taken out."""
 
     @property
     @abstractmethod

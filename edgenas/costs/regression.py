@@ -213,6 +213,38 @@ class Regression:
             solved=solved,
         )
 
+    def means(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
+        """Return the mean of the weights, and K^-1 (y - mean): what `posterior` costs more for."""
+        total = self.costs_covariance(values) + self.drift_covariance(values)
+        total[np.diag_indices_from(total)] += self.noise_variance(values)
+        solved = cho_solve(cho_factor(total, lower=True), self.residual_ms)
+        taught = self.design.T @ solved
+        mean = self.prior.mean_ms + self.prior.given @ taught
+        for name, part in self.prior.parts.items():
+            mean += values[name] ** 2 * (part @ taught)
+        return mean, solved
+
+    def drift_at(self, values: Mapping[str, float], at: Floats, solved: Floats) -> Floats:
+        """Return the drift at any moments, a share, shape (n_asked,), from the networks' times.
+
+        Args:
+            values: the hyperparameters.
+            at: the moments, shape (n_asked,).
+            solved: K^-1 (y - mean), see `means`.
+        """
+        if self.at is None:
+            return np.zeros(len(at))
+        distance = np.abs(at[:, None] - self.at[None])
+        shared, own = np.zeros_like(distance), np.zeros_like(self._distance)
+        for name in DRIFT:
+            size, length = values[name] ** 2, values[f"{name}_length"]
+            shared += size * np.exp(-distance / length)
+            own += size * np.exp(-self._distance / length)
+        # As in `_components`, drift is what differs from its mean over the networks.
+        shared += own.mean() - own.mean(axis=0) - shared.mean(axis=1, keepdims=True)
+        share: Floats = shared @ (self.level_ms * solved)
+        return share
+
     def split(self, values: Mapping[str, float]) -> tuple[Floats, Floats, Floats]:
         """Return every network's cost, its drift (a share), and the variance of both's sum.
 

@@ -17,7 +17,7 @@ from edgenas.core.errors import (
 from edgenas.core.files import write_text
 from edgenas.core.ops import OpSpec
 from edgenas.core.schema import dump_yaml, load_yaml
-from edgenas.costs.conditions import Conditions, Mismatch, check_aspects
+from edgenas.costs.conditions import Conditions, Mismatch, check_aspects, setting_text
 from edgenas.costs.kinds import SOURCES, Kind, profile_command
 from edgenas.costs.passport import Passport
 from edgenas.costs.rows import Row, checked, from_csv, to_csv
@@ -88,6 +88,17 @@ class CostTable:
             ("delegate", "delegate", asked.delegate, engine.delegate),
         ]
         facts += [fact for fact in optional if fact[2] is not None]
+        if asked.settings is not None:
+            has = engine.settings or {}
+            facts += [
+                (
+                    "settings",
+                    f"the engine's {name}",
+                    setting_text(asked.settings.get(name, "unknown")),
+                    setting_text(has.get(name, "unknown")),
+                )
+                for name in sorted({*asked.settings, *has})
+            ]
         named = {own.device.match_key: f"{own.device.match_key} ({own.device.slug})"}
         return tuple(
             Mismatch(aspect, what, str(wanted), named.get(str(has), str(has or "unknown")))

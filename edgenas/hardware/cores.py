@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgenas.core.errors import DeviceError
 from edgenas.hardware.connectors.base import Connector
 from edgenas.hardware.description import EngineSettings
-from edgenas.hardware.fingerprint import MARK, SHOW, sections, whole_number
+from edgenas.hardware.fingerprint import MARK, SHOW, cpus_of, sections, whole_number
 
 _TIMEOUT_S = 30.0
 _SAME_KIND = 0.9
 """Cores whose speeds differ by less are of one kind: some of them only boost a little higher."""
-_RANGE = re.compile(r"(?<![0-9])([0-9]{1,4})(?:-([0-9]{1,4}))?(?![0-9])")
 _READ_CORES = f"""{SHOW}
 show /sys/devices/system/cpu/online; show /sys/devices/system/cpu/present
 echo "{MARK} allowed"; grep Cpus_allowed_list /proc/self/status 2>/dev/null
@@ -110,8 +108,8 @@ def parse_cores(text: str) -> Cores:
     """
     files = sections(text)
     folder = "/sys/devices/system/cpu"
-    allowed = _numbers(files.get("allowed", "").partition(":")[2])
-    online = _numbers(files.get(f"{folder}/online", files.get(f"{folder}/present", "")))
+    allowed = cpus_of(files.get("allowed", "").partition(":")[2])
+    online = cpus_of(files.get(f"{folder}/online", files.get(f"{folder}/present", "")))
     cpus = sorted(set(online) & set(allowed)) if online and allowed else online or allowed
     if not cpus:
         raise DeviceError("the device does not tell which CPUs it has (no /sys/devices/system/cpu)")
@@ -141,11 +139,3 @@ def cpus_text(cpus: Sequence[int]) -> str:
 def needs_cores(settings: EngineSettings) -> bool:
     """Return whether the affinity names a kind of core, which the device has to be asked about."""
     return settings.affinity in ("big", "little", "all")
-
-
-def _numbers(text: str) -> list[int]:
-    """Return the numbers in a list such as ``0-3,7``."""
-    found: list[int] = []
-    for first, last in _RANGE.findall(text):
-        found += range(int(first), int(last or first) + 1)
-    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, create_model, model_validator
 
@@ -30,11 +30,28 @@ class EngineSettings(StrictModel):
     threads: int = Field(default=1, ge=1)
     affinity: Literal["auto", "big", "little", "all"] | Cpus = "auto"
 
+    told_elsewhere: ClassVar[frozenset[str]] = frozenset({"threads", "delegate"})
+    """What a table's passport tells on its own, or what decides no time."""
+
+    @property
+    def decisive(self) -> dict[str, Any]:
+        """What decides the times beside engine version, threads and delegate, by name."""
+        return self.model_dump(mode="json", exclude=set(self.told_elsewhere))
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether another processor than the CPU computes, as far as the engine has it."""
+        return False
+
 
 class OnnxRuntimeSettings(EngineSettings):
     """Settings of ONNX Runtime."""
 
     providers: tuple[str, ...] = Field(default=("CPUExecutionProvider",), min_length=1)
+
+    @property
+    def on_gpu(self) -> bool:  # noqa: D102
+        return any(name != "CPUExecutionProvider" for name in self.providers)
 
 
 class LiteRtSettings(EngineSettings):
@@ -46,22 +63,26 @@ class LiteRtSettings(EngineSettings):
 class TensorRtSettings(EngineSettings):
     """Settings of TensorRT, which builds an engine on the device from an ONNX file.
 
-    `flags` allow the builder types that are not the file's, before TensorRT 10.
+    The types in which it computes follow from the precision that is measured; `tf32` allows it to
+    round float32 to 10 bits of mantissa on the way.
     """
 
     tf32: bool = False
-    flags: tuple[Literal["FP16", "INT8"], ...] = ()
+
+    @property
+    def on_gpu(self) -> bool:  # noqa: D102
+        return True
 
 
 class TrtexecSettings(TensorRtSettings):
     """Settings of TensorRT by its command line tool, for devices without its Python package.
 
     `program` is its path on the device, where JetPack puts it unless said otherwise.
-    `strongly_typed` has the types of the file kept, from TensorRT 8.6 on.
     """
 
+    told_elsewhere: ClassVar[frozenset[str]] = EngineSettings.told_elsewhere | {"program"}
+
     program: str = Field(default="/usr/src/tensorrt/bin/trtexec", min_length=1)
-    strongly_typed: bool = False
 
 
 class BenchmarkModelSettings(EngineSettings):
@@ -72,11 +93,22 @@ class BenchmarkModelSettings(EngineSettings):
     tables, beside its hash. `op_profiling` names the operators that the delegate leaves out.
     """
 
+    told_elsewhere: ClassVar[frozenset[str]] = EngineSettings.told_elsewhere | {
+        "binary",
+        "device_binary",
+        "version",
+        "op_profiling",
+    }
+
     binary: str | None = None
     device_binary: str | None = Field(default=None, pattern=r"^/")
     version: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     delegate: Literal["none", "xnnpack", "gpu", "nnapi"] = "xnnpack"
     op_profiling: bool = True
+
+    @property
+    def on_gpu(self) -> bool:  # noqa: D102
+        return self.delegate in ("gpu", "nnapi")
 
     @model_validator(mode="after")
     def _one_program(self) -> Self:
@@ -148,6 +180,8 @@ class WriteStep(Step):
 
 
 PrepareStep = Annotated[RunStep | WriteStep, Field(discriminator="do")]
+Zone = Annotated[str, Field(pattern=r"^[^|]+(\|[^|]+)*$")]
+"""The type of a thermal zone; ``a|b`` is one that some systems call a and others b."""
 
 
 class ThrottlingLimits(StrictModel):
@@ -157,7 +191,7 @@ class ThrottlingLimits(StrictModel):
     temperatures only what the system itself reports pauses the run.
     """
 
-    zones: tuple[str, ...] = ()
+    zones: tuple[Zone, ...] = ()
     pause_above_c: float | None = None
     resume_below_c: float | None = None
     check_every_s: float = Field(default=5.0, ge=0)

@@ -101,9 +101,9 @@ class Device:
 
     @property
     def lost(self) -> str | None:
-        """Who took the lock on the device over during the present or last claim, or None.
+        """What became of the lock on the device during the present or last claim, or None.
 
-        What was timed since may have been disturbed.
+        It was ``taken over by ...``, or removed; what was timed since may have been disturbed.
         """
         return self._device_lock.lost if self._device_lock else None
 
@@ -152,7 +152,10 @@ class Device:
             DeviceError: it was restarted since, or another host has taken it over; `renew` it.
         """
         if self.lost is not None:
-            raise DeviceError(f"the device {self.id!r} was taken over by {self.lost}")
+            raise DeviceError(
+                f"the lock on the device {self.id!r} was {self.lost} while it was measured; what "
+                "was timed since may have been disturbed"
+            )
         if self.connector.boot != self._boot:
             raise DeviceError(
                 f"the device {self.id!r} was restarted while it was measured; what it was prepared "

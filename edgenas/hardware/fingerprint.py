@@ -20,7 +20,10 @@ show() {{ if [ -r "$1" ]; then echo "{MARK} $1"; cat "$1" 2>/dev/null; echo; fi;
 _READ_ALL = f"""{SHOW}
 echo "{MARK} uname"; uname -s; uname -m; uname -r
 show /proc/cpuinfo; show /proc/meminfo; show /proc/device-tree/model
-for file in /sys/devices/system/cpu/cpu[0-9]*/topology/core_id \
+show /sys/devices/system/cpu/present
+for file in /proc/driver/nvidia/gpus/*/information \
+  /sys/devices/system/cpu/cpu[0-9]*/of_node/compatible \
+  /sys/devices/system/cpu/cpu[0-9]*/topology/core_id \
   /sys/devices/system/cpu/cpu[0-9]*/topology/physical_package_id \
   /sys/devices/system/cpu/cpu[0-9]*/cache/index*/level \
   /sys/devices/system/cpu/cpu[0-9]*/cache/index*/type \
@@ -39,13 +42,20 @@ _SIMD = (
     "i8mm", "bf16", "sve", "sve2", "sme",
 )  # fmt: skip
 """Instruction sets by which the engines choose their kernels; a hypervisor may hide some."""
+_ARM = ("aarch64", "armv")
+"""How Linux calls the processors of boards and phones, which switch cores off to save power."""
+_CPU_FOLDER = "/sys/devices/system/cpu"
+_RANGE = re.compile(r"(?<![0-9])([0-9]{1,4})(?:-([0-9]{1,4}))?(?![0-9])")
 
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """A device's hardware and system; None and empty where the device does not tell.
 
-    `cpu` names each kind of core once (there are two on big.LITTLE chips).
+    `cpu` names each kind of core once (there are two on big.LITTLE chips), of those that are
+    online. On ARM `n_logical` counts the CPUs that are offline as well, and `core_kinds` are all
+    their kinds by the device tree, if it may be read. `board` is the device tree's name of the
+    whole, `gpus` are the models of NVIDIA's GPUs by their driver.
     """
 
     arch: str
@@ -67,16 +77,27 @@ class Fingerprint:
     kernel: str
     hypervisor: bool
     python: str | None
+    board: str = ""
+    gpus: tuple[str, ...] = ()
+    core_kinds: tuple[str, ...] = ()
 
     @property
     def match_key(self) -> str:
-        """Sixteen hex digits over the hardware alone: no kernel, governor, Python or memory."""
+        """Sixteen hex digits over the hardware alone: no kernel, governor, Python or memory.
+
+        Nor, on ARM, over what changes with the cores that are online, as far as the device tree
+        tells more.
+        """
         facts = asdict(self)
-        names = (
-            "arch", "cpu_vendor", "cpu_name", "cpu", "simd", "n_logical", "n_physical",
-            "l1d_kib", "l1i_kib", "l2_kib", "l3_kib",
-        )  # fmt: skip
-        text = json.dumps({name: facts[name] for name in names}, sort_keys=True)
+        caches = ["l1d_kib", "l1i_kib", "l2_kib", "l3_kib"]
+        names = ["arch", "cpu_vendor", "cpu_name", "cpu", "simd", "n_logical", "n_physical"]
+        if self.arch.startswith(_ARM):
+            names.remove("n_physical")
+            if self.core_kinds:
+                names[names.index("cpu")] = "core_kinds"
+            if len(self.core_kinds) > 1:  # the larger caches may be those of the kind that is off
+                caches = []
+        text = json.dumps({name: facts[name] for name in names + caches}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -117,8 +138,10 @@ def parse_facts(text: str, python: str | None) -> Fingerprint:
     first = cores[0] if cores else {}
     flags = set((first.get("flags") or first.get("Features") or "").split())
     vendor = first.get("vendor_id") or first.get("CPU implementer", "")
-    name = first.get("model name") or files.get("/proc/device-tree/model", "").strip("\0")
+    board = files.get("/proc/device-tree/model", "").strip("\0\n ")
+    name = first.get("model name") or board
     caches = _caches(files)
+    present = cpus_of(files.get(f"{_CPU_FOLDER}/present", "")) if arch.startswith(_ARM) else []
     memory = re.search(r"MemTotal:\s+([0-9]{1,18})", files.get("/proc/meminfo", ""))
     return Fingerprint(
         arch=arch,
@@ -126,7 +149,7 @@ def parse_facts(text: str, python: str | None) -> Fingerprint:
         cpu_name=name or vendor or arch,
         cpu=_identities(cores),
         simd=tuple(one for one in _SIMD if one in flags),
-        n_logical=len(cores) or 1,
+        n_logical=len(present) or len(cores) or 1,
         n_physical=_n_physical(files),
         l1d_kib=caches.get("1 Data"),
         l1i_kib=caches.get("1 Instruction"),
@@ -140,12 +163,23 @@ def parse_facts(text: str, python: str | None) -> Fingerprint:
         kernel=kernel,
         hypervisor="hypervisor" in flags,
         python=python,
+        board=board,
+        gpus=_gpus(files),
+        core_kinds=_core_kinds(files, present),
     )
 
 
 def whole_number(text: str) -> int | None:
     """Return a number as the kernel writes it, None for anything else."""
     return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
+
+
+def cpus_of(text: str) -> list[int]:
+    """Return the CPUs in a list as the kernel writes it, such as ``0-3,7``."""
+    found: list[int] = []
+    for first, last in _RANGE.findall(text):
+        found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def sections(text: str) -> dict[str, str]:
@@ -168,6 +202,23 @@ def _identities(cores: list[dict[str, str]]) -> tuple[str, ...]:
     )  # fmt: skip
     texts = {" ".join(f"{name}={core[name]}" for name in names if name in core) for core in cores}
     return tuple(sorted(texts - {""}))
+
+
+def _core_kinds(files: dict[str, str], present: list[int]) -> tuple[str, ...]:
+    """Return the kinds of core that the device tree names, if it names that of every CPU."""
+    texts = [files.get(f"{_CPU_FOLDER}/cpu{cpu}/of_node/compatible", "") for cpu in present]
+    kinds = {text.partition("\0")[0].strip() for text in texts}  # the most specific name is first
+    return () if "" in kinds else tuple(sorted(kinds))
+
+
+def _gpus(files: dict[str, str]) -> tuple[str, ...]:
+    """Return the model of each GPU that NVIDIA's driver runs."""
+    found = (
+        re.search(r"^Model:[ \t]*(\S.*)$", text, re.MULTILINE)
+        for path, text in files.items()
+        if path.startswith("/proc/driver/nvidia/gpus/")
+    )
+    return tuple(sorted(match[1].strip() for match in found if match))
 
 
 def _caches(files: dict[str, str]) -> dict[str, int]:

@@ -211,7 +211,7 @@ class DeviceLock:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.lost: str | None = None
-        """Who took it over, in words; None while it is held."""
+        """What became of it, in words, such as ``taken over by ...``; None while it is held."""
 
     @contextmanager
     def held(self, *, wait_s: float) -> Iterator[None]:
@@ -249,9 +249,10 @@ class DeviceLock:
         """
         verdict, _, line = self._run("beat").partition("\n")
         if verdict != "kept" and self.lost is None:
-            self.lost = Holder(line.strip(), None).text if line.strip() else "somebody removed it"
+            holder = Holder(line.strip(), None)
+            self.lost = f"taken over by {holder.text}" if holder.line else "removed by somebody"
             log.warning(
-                "the lock on the device %r is lost (%s): what is measured now may be disturbed",
+                "the lock on the device %r was %s: what is measured now may be disturbed",
                 self._id,
                 self.lost,
             )

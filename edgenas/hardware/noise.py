@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -28,6 +28,10 @@ exit 0
 
 
 DEFAULT_PLAN = MeasurementPlan(n_visits=60, n_runs=5)
+DEADLINE_S = 60.0
+"""After so long no further visit begins: engines that start a process each need seconds for it."""
+LEAST_VISITS = 8
+"""Fewer do not tell how they vary."""
 
 
 class TimedVisit(Protocol):
@@ -42,9 +46,15 @@ class TimingBench(Protocol):
     """As much of a bench as is needed here."""
 
     def visit(
-        self, keys: Sequence[str], *, n_runs: int, n_warmup: int, timeout_s: float
+        self,
+        keys: Sequence[str],
+        *,
+        n_runs: int,
+        n_warmup: int,
+        timeout_s: float,
+        deadline_s: float | None = None,
     ) -> Sequence[TimedVisit]:
-        """Visit the models in the given order."""
+        """Visit the models in the given order; none begins after `deadline_s`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,7 @@ class NoiseFloor:
     `within_visit` is the median, over the visits, of the range of a visit's runs over their
     median. `between_visits` is the distance from the 10th to the 90th percentile of the visits'
     medians, over the least of them. `slow_share` is the share of visits that are 10 % above it.
+    Of fewer visits than `LEAST_VISITS` they are not judged.
     """
 
     latency_ms: float
@@ -115,13 +126,14 @@ def parse_state(text: str) -> SystemState:
     )
 
 
-def noise_floor(
+def noise_floor(  # noqa: PLR0913
     bench: TimingBench,
     key: str,
     *,
     connector: Connector,
     timer_resolution_ns: int,
     plan: MeasurementPlan = DEFAULT_PLAN,
+    deadline_s: float | None = None,
 ) -> NoiseFloor:
     """Time the loaded model `key` again and again, and judge the device by it.
 
@@ -130,20 +142,34 @@ def noise_floor(
         key: the model; one that runs for a millisecond or so shows most.
         connector: the way to the same device.
         timer_resolution_ns: as the bench reports it.
-        plan: how many visits of how many runs; its timeout is for all of them together.
+        plan: how many visits of how many runs; its timeout is for the last of them.
+        deadline_s: when the last visit begins at the latest; by default `DEADLINE_S`. What was
+            visited until then is judged.
 
     Raises:
         AgentError: the bench failed.
-        DeviceTimeoutError: the visits took too long.
+        DeviceTimeoutError: a visit took too long.
         DeviceError: the device cannot be asked for its state.
     """
+    begun_s = DEADLINE_S if deadline_s is None else deadline_s
     before = read_state(connector)
     visits = bench.visit(
-        [key] * plan.n_visits, n_runs=plan.n_runs, n_warmup=plan.n_warmup, timeout_s=plan.timeout_s
+        [key] * plan.n_visits,
+        n_runs=plan.n_runs,
+        n_warmup=plan.n_warmup,
+        timeout_s=begun_s + plan.timeout_s,
+        deadline_s=begun_s,
     )
     after = read_state(connector)
     samples = np.array([visit.samples_ms for visit in visits], dtype=np.float64)
-    return judge(samples, before, after, timer_resolution_ns=timer_resolution_ns)
+    floor = judge(samples, before, after, timer_resolution_ns=timer_resolution_ns)
+    if len(visits) == plan.n_visits:
+        return floor
+    cut = Observation(
+        "visits", "note", f"{len(visits)} of {plan.n_visits} within {begun_s:g} s",
+        "each starts a program or is long; expect a table to take as much longer",
+    )  # fmt: skip
+    return replace(floor, observations=(cut, *floor.observations))
 
 
 def judge(
@@ -160,7 +186,7 @@ def judge(
     low, high = np.percentile(medians, [10, 90])
     between = float((high - low) / best)
     slow = float(np.mean(medians > _SLOW * best))
-    observations = (
+    spreads = [
         _graded(
             "spread within a visit", within, "{:.1%}", (0.05, 0.20),
             "close other programs, or measure more runs a visit",
@@ -173,6 +199,16 @@ def judge(
             "visits in a slow state", slow, "{:.0%}", (0.05, 0.50),
             "measure more visits: the least of them counts, and needs some in the fast state",
         ),
+    ]  # fmt: skip
+    if len(medians) < LEAST_VISITS:
+        spreads = [
+            Observation(
+                "spread of timings", "note", f"{len(medians)} visit(s) are too few to tell",
+                f"{LEAST_VISITS} are needed: try another engine, or measure a file for longer",
+            )
+        ]  # fmt: skip
+    observations = (
+        *spreads,
         _graded(
             "timer resolution over the model's time", timer_resolution_ns / (best * 1e6), "{:.2%}",
             (0.01, 0.05), "time longer models; very short ones cannot be told apart",

@@ -20,6 +20,9 @@ _POLL_S = 5.0
 _SLOW_CLOCK = 0.9
 """A clock that a fixed governor keeps below this share of its limit is held down by the chip."""
 _PLAUSIBLE_C = (-40.0, 150.0)
+"""A zone that is switched off, as a Jetson's unused GPU is, tells -256 °C."""
+_WARNS_ONLY = re.compile(r"(?<!throttle)-alert$")
+"""Ways to cool of Jetson boards that tell their surface to be hot, and slow nothing down."""
 _READ_THERMAL = f"""{SHOW}
 for file in /sys/class/thermal/thermal_zone*/type /sys/class/thermal/thermal_zone*/temp \
   /sys/class/thermal/cooling_device*/type /sys/class/thermal/cooling_device*/cur_state \
@@ -78,7 +81,8 @@ class ThermalState:
     """How warm a device is and what it does about it, at one moment.
 
     `cooling` is how far each passive way to cool (fans excepted) is in use, `active` what the
-    firmware says limits it now, `counters` how often it was limited since it was booted.
+    firmware says limits it now, `counters` how often it was limited since it was booted. `zones`
+    are all zones that it has; those that tell no temperature now are not in `temperatures_c`.
     """
 
     temperatures_c: Mapping[str, float]
@@ -86,13 +90,19 @@ class ThermalState:
     cooling: Mapping[str, int]
     active: tuple[str, ...]
     counters: Mapping[str, int]
+    zones: tuple[str, ...] = ()
 
     def hottest_c(self, zones: tuple[str, ...] = ()) -> float | None:
         """Return the highest temperature of these zones, of all if none are named."""
+        named = {name for zone in zones for name in zone.split("|")}
         return max(
-            (one for zone, one in self.temperatures_c.items() if not zones or zone in zones),
+            (one for zone, one in self.temperatures_c.items() if not zones or zone in named),
             default=None,
         )
+
+    def missing(self, zones: tuple[str, ...]) -> list[str]:
+        """Return those of the zones, as a description names them, that the device does not have."""
+        return [zone for zone in zones if not set(zone.split("|")) & set(self.zones)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +147,15 @@ def parse_thermal(text: str) -> ThermalState:
     }
     if flags >> 16:
         counters["vcgencmd"] = flags >> 16
+    temperatures_c = dict(_temperatures(files))
+    types = {text for path, text in files.items() if re.search(r"/thermal_zone\d+/type$", path)}
     return ThermalState(
-        temperatures_c=dict(_temperatures(files)),
+        temperatures_c=temperatures_c,
         clocks=tuple(_clocks(files)),
         cooling=dict(_cooling(files)),
         active=tuple(active),
         counters=counters,
+        zones=tuple(sorted(types - {""} | set(temperatures_c))),
     )
 
 
@@ -294,12 +307,11 @@ class ThrottlingWatch:
 
 
 def _check_zones(state: ThermalState, limits: ThrottlingLimits, address: str) -> None:
-    missing = sorted(set(limits.zones) - set(state.temperatures_c))
+    missing = state.missing(limits.zones)
     if missing:
         raise DeviceError(
             f"{address} has no thermal zones {', '.join(missing)}; it has "
-            f"{', '.join(state.temperatures_c) or 'none'}; correct throttling.zones in its "
-            "description"
+            f"{', '.join(state.zones) or 'none'}; correct throttling.zones in its description"
         )
 
 
@@ -364,7 +376,7 @@ def _cooling(files: Mapping[str, str]) -> Iterator[tuple[str, int]]:
         level = whole_number(text)
         if match and level is not None:
             kind = files.get(path.removesuffix("cur_state") + "type", "")
-            if "fan" not in kind.lower():
+            if "fan" not in kind.lower() and not _WARNS_ONLY.search(kind):
                 yield f"{kind or 'unnamed'} ({match[1]})", level
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgenas.costs.conditions import Conditions
 from edgenas.hardware.device import Device
-from edgenas.profiling.tabulate import engine_settings
+from edgenas.profiling.tabulate import decisive_settings, engine_settings
 from edgenas.runtimes.bench import engine_version
 
 
@@ -25,4 +25,5 @@ def conditions_of(device: Device, runtime: str, *, precision: str) -> Conditions
         runtime_version=engine_version(device, runtime),
         threads=options["threads"],
         delegate=options.get("delegate"),
+        settings=decisive_settings(device, runtime),
     )

@@ -56,6 +56,7 @@ def measure_endurance(  # noqa: PLR0913
     runtime: str,
     path: Path,
     *,
+    precision: str = "float32",
     duration_s: float = 180.0,
     tail_s: float = 60.0,
     timeout_s: float = 60.0,
@@ -73,13 +74,13 @@ def measure_endurance(  # noqa: PLR0913
         raise DeviceError(f"the last {tail_s:g} s of {duration_s:g} s cannot be looked at")
     slices: list[Sustained] = []
     readings: list[Reading] = []
-    with open_bench(device, runtime, timeout_s=timeout_s) as bench:
+    with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
         if not isinstance(bench, AgentBench):
             raise DeviceError(
                 f"{runtime} does not tell single runs under load; use a runtime of the agent"
             )
         sensors = find_sensors(device.connector)
-        bench.load("model", path, timeout_s=timeout_s)
+        bench.load("model", path)
         bench.sample({_SOURCE: sensors.source})
         while (done_s := _lasted(slices)) < duration_s:
             progress(f"load on {runtime} (s)", int(done_s), int(duration_s))

@@ -28,7 +28,8 @@ class EnergyPlan:
     """How long the parts of a measurement are.
 
     After each change between idle and busy `settle_s` do not count: clocks and the meter's own
-    average follow late. Every part must hold `min_samples` values of the meter.
+    average follow late. Every part must hold `min_samples` values of the meter. `timeout_s` is for
+    starting the engine; a model may take as long to load as the runtime allows.
     """
 
     run_s: float = 10.0
@@ -42,15 +43,16 @@ class EnergyPlan:
 _PLAN = EnergyPlan()
 
 
-def measure_energy(
+def measure_energy(  # noqa: PLR0913
     device: Device,
     runtime: str,
     paths: Mapping[str, Path],
     plan: EnergyPlan = _PLAN,
     *,
+    precision: str = "float32",
     progress: Progress = silent,
 ) -> dict[str, EnergyReading]:
-    """Return the energy of an inference of each model file, by the caller's keys.
+    """Return the energy of an inference of each model file of a precision, by the caller's keys.
 
     With a meter each file is run back to back; a device file with powers in its place gives a
     modelled energy from the measured latency.
@@ -61,8 +63,16 @@ def measure_energy(
     """
     settings = power_of(device)
     if isinstance(settings, ModelledSettings):
-        return _modelled(device, runtime, paths, settings, plan, progress)
-    with open_bench(device, runtime, timeout_s=plan.timeout_s) as bench:
+        threads = RUNTIMES.get(runtime)().settings(device.description).threads
+        timing = MeasurementPlan(timeout_s=plan.timeout_s, seed=plan.seed)
+        measured = measure_files(
+            device, runtime, paths, timing, precision=precision, progress=progress
+        )
+        return {
+            key: modelled_energy(measurement.latency_ms, settings, threads=threads)
+            for key, measurement in measured.items()
+        }
+    with open_bench(device, runtime, precision=precision, timeout_s=plan.timeout_s) as bench:
         meter = find_meter(device.connector, settings)
         if isinstance(bench, AgentBench):
             return _by_agent(bench, meter, paths, plan, progress)
@@ -85,23 +95,6 @@ def power_of(device: Device) -> PowerSettings:
     return settings
 
 
-def _modelled(  # noqa: PLR0913
-    device: Device,
-    runtime: str,
-    paths: Mapping[str, Path],
-    settings: ModelledSettings,
-    plan: EnergyPlan,
-    progress: Progress,
-) -> dict[str, EnergyReading]:
-    threads = RUNTIMES.get(runtime)().settings(device.description).threads
-    timing = MeasurementPlan(timeout_s=plan.timeout_s, seed=plan.seed)
-    measured = measure_files(device, runtime, paths, timing, progress=progress)
-    return {
-        key: modelled_energy(measurement.latency_ms, settings, threads=threads)
-        for key, measurement in measured.items()
-    }
-
-
 def _by_agent(
     bench: AgentBench,
     meter: Meter,
@@ -112,7 +105,7 @@ def _by_agent(
     """Measure with the sampling thread of the measuring process, all on its clock."""
     found: dict[str, EnergyReading] = {}
     keys = list(paths)
-    bench.load(keys[0], paths[keys[0]], timeout_s=plan.timeout_s)
+    bench.load(keys[0], paths[keys[0]])
     bench.sample({_SOURCE: meter.source})
     readings: list[Reading] = []
     before = bench.sustain(None, duration_s=plan.idle_s)
@@ -121,7 +114,7 @@ def _by_agent(
         run = bench.sustain(key, duration_s=plan.run_s)
         bench.unload(key)
         if done + 1 < len(keys):  # before the pause: loading takes power too
-            bench.load(keys[done + 1], paths[keys[done + 1]], timeout_s=plan.timeout_s)
+            bench.load(keys[done + 1], paths[keys[done + 1]])
         after = bench.sustain(None, duration_s=plan.idle_s)
         readings = [one for one in readings if one.at_s >= before.start_s]
         readings += bench.readings().get(_SOURCE, [])
@@ -153,7 +146,7 @@ def _by_shell(
     found: dict[str, EnergyReading] = {}
     for done, (key, path) in enumerate(paths.items()):
         progress(f"energy on {bench.runtime.name}", done, len(paths))
-        bench.load(key, path, timeout_s=plan.timeout_s)
+        bench.load(key, path)
         with ShellSampler(bench.device.connector, meter.source) as sampler:
             times = [sampler.now_s()]
             time.sleep(plan.idle_s)
@@ -166,7 +159,7 @@ def _by_shell(
             readings = sampler.readings()
         bench.unload(key)
         # What it took beside its runs (starting a program, loading) may be at either end.
-        beside_s = max(times[2] - times[1] - run.n_runs * run.mean_ms / 1e3, 0.0)
+        beside_s = max(times[2] - times[1] - run.n_runs * run.period_ms / 1e3, 0.0)
         found[key] = energy_of_run(
             meter,
             meter.trace(readings),
@@ -175,7 +168,7 @@ def _by_shell(
                 _inner(times[0], times[1], plan, late_s=plan.settle_s / 2),
                 _inner(times[2], times[3], plan, late_s=plan.settle_s / 2),
             ),
-            period_ms=run.mean_ms,
+            period_ms=run.period_ms,
             min_samples=plan.min_samples,
             seed=plan.seed,
         )

@@ -24,7 +24,7 @@ class Footprint:
     `load_ms` and `first_ms` (None if not told) are the least of the processes, as a latency is the
     least run: whatever disturbs makes them longer. `build_ms` is what the engine took to compile
     the file on the device, once for all who keep the result. `peak_memory_kib` is the
-    most that loading and the first run added in any of them, None if the device does not tell.
+    most that loading and the first run added in any of them, None if the engine does not tell.
     """
 
     load_ms: float
@@ -43,15 +43,17 @@ def measure_footprints(  # noqa: PLR0913
     runtime: str,
     paths: Mapping[str, Path],
     *,
+    precision: str = "float32",
     n_processes: int = _N_PROCESSES,
     timeout_s: float = 60.0,
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Footprint]:
-    """Return the footprint of each model file, by the caller's keys.
+    """Return the footprint of each model file of a precision, by the caller's keys.
 
     Each file is loaded in `n_processes` processes of its own, in random order. The files are in
-    the device's cache from the second time on.
+    the device's cache from the second time on. `timeout_s` is for starting a process; loading may
+    take as long as the runtime allows.
 
     Raises:
         DeviceError: the device or the engine failed; nothing is returned for any file.
@@ -61,8 +63,8 @@ def measure_footprints(  # noqa: PLR0913
     with device.claim():
         for done, key in enumerate(map(str, order)):
             progress(f"loading on {runtime}", done, len(order))
-            with open_bench(device, runtime, timeout_s=timeout_s) as bench:
-                loads[key].append(bench.load(key, paths[key], timeout_s=timeout_s))
+            with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+                loads[key].append(bench.load(key, paths[key]))
     progress(f"loading on {runtime}", len(order), len(order))
     return {key: _footprint(loads[key]) for key in paths}
 

@@ -29,11 +29,13 @@ def measure_files(  # noqa: PLR0913
     paths: Mapping[str, Path],
     plan: MeasurementPlan,
     *,
+    precision: str = "float32",
     n_retries: int = 0,
     progress: Progress = silent,
 ) -> dict[str, Measurement]:
     """Time the model files `paths` (by a key of the caller's) and return a measurement each.
 
+    All are of one `precision`, and so is what computes them.
     The visits of all files are mixed in random order, in each of the plan's processes anew. A
     measuring process or a connection that is lost is started anew, up to `n_retries` times in a
     row; finished visits count.
@@ -44,7 +46,8 @@ def measure_files(  # noqa: PLR0913
     """
     keys = list(paths)
     shares = plan.visits_of_processes()
-    run = _Run(device, runtime, paths, plan, _orders(keys, shares, plan.seed), progress)
+    orders = _orders(keys, shares, plan.seed)
+    run = _Run(device, runtime, paths, plan, orders, precision, progress)
     with device.claim():
         _ = device.fingerprint  # by which the device is known again
         with_retries(device, run.attempt, lambda: run.n_done, n_retries=n_retries)
@@ -71,10 +74,11 @@ class _Run:
         paths: Mapping[str, Path],
         plan: MeasurementPlan,
         orders: list[list[str]],
+        precision: str,
         progress: Progress,
     ) -> None:
         self.device, self.runtime, self.paths, self.plan = device, runtime, paths, plan
-        self.orders, self.progress = orders, progress
+        self.orders, self.precision, self.progress = orders, precision, progress
         self.n_visits = sum(map(len, orders))
         self.samples: dict[str, list[list[float]]] = {key: [] for key in paths}
         self.n_done = 0
@@ -91,7 +95,9 @@ class _Run:
 
     def _in_one_process(self, left: list[str]) -> None:
         plan = self.plan
-        with open_bench(self.device, self.runtime, timeout_s=plan.timeout_s) as bench:
+        with open_bench(
+            self.device, self.runtime, precision=self.precision, timeout_s=plan.timeout_s
+        ) as bench:
             for key in self.paths:
                 if key in left:
                     bench.load(key, self.paths[key])
@@ -144,6 +150,12 @@ def measure_networks(  # noqa: PLR0913
             path.write_bytes(model_bytes(space.network(row), model_format, precision))
             paths[str(i)] = path
         measured = measure_files(
-            device, runtime, paths, plan, n_retries=n_retries, progress=progress
+            device,
+            runtime,
+            paths,
+            plan,
+            precision=precision,
+            n_retries=n_retries,
+            progress=progress,
         )
     return [measured[str(i)] for i in range(len(population))]

@@ -30,7 +30,7 @@ from edgenas.profiling.whole_networks import (
 )
 from edgenas.profiling.workload import model_bytes
 from edgenas.runtimes.base import RUNTIMES
-from edgenas.runtimes.bench import open_bench
+from edgenas.runtimes.bench import engine_version, open_bench
 from edgenas.spaces.base import SearchSpace
 
 _TIMEOUT_S = 120.0
@@ -67,6 +67,7 @@ def profile_networks(  # noqa: PLR0913
     settings: NetworkSettings = DEFAULT,
     precision: str = "float32",
     latency: CostTable | None = None,
+    force: bool = False,
     n_retries: int = 0,
     progress: Progress = silent,
 ) -> dict[Kind, CostTable]:
@@ -86,6 +87,7 @@ def profile_networks(  # noqa: PLR0913
         settings: how many networks are measured, and how.
         precision: of weights and activations.
         latency: the space's latency table, which kinds in `ON_LATENCY` need.
+        force: forget an unfinished measurement that was not forced itself.
         n_retries: how often to go on after a loss.
         progress: told how far it is.
 
@@ -103,7 +105,7 @@ def profile_networks(  # noqa: PLR0913
         own = [kind for kind in wanted if SOURCES[kind] == source]
         campaign = Campaign(device, runtime, space, own, settings.of(source), precision)
         with device.claim():
-            tables |= _make(campaign, root, latency, n_retries, progress)
+            tables |= _make(campaign, root, latency, n_retries, progress, force=force)
     return {kind: tables[kind] for kind in wanted}
 
 
@@ -115,12 +117,14 @@ def _check_kinds(kinds: Sequence[Kind], latency: CostTable | None) -> None:
         raise UsageError(f"{', '.join(needing)} start from a table of latencies; give it")
 
 
-def _make(
+def _make(  # noqa: PLR0913
     campaign: Campaign,
     root: Path,
     latency: CostTable | None,
     n_retries: int,
     progress: Progress,
+    *,
+    force: bool,
 ) -> dict[Kind, CostTable]:
     device, space = campaign.device, campaign.space
     fingerprint = device.fingerprint
@@ -139,7 +143,12 @@ def _make(
     first = campaign.kinds[0]
     journal = Journal(networks_journal_path(paths[first], first, space=space.name))
     try:
-        recorder = NetworkRecorder(journal, campaign.identity(networks), kinds=campaign.kinds)
+        identity, kinds = campaign.identity(networks), campaign.kinds
+        if force:
+            version = engine_version(device, campaign.runtime)
+            recorder = NetworkRecorder.forced(journal, identity, version, kinds=kinds)
+        else:
+            recorder = NetworkRecorder(journal, identity, kinds=kinds)
         run = _Run(campaign, networks, recorder, progress)
         with_retries(device, run.attempt, lambda: len(recorder.visits), n_retries=n_retries)
     finally:
@@ -173,7 +182,12 @@ class _Run:
         if not left:
             return
         device = self.campaign.device
-        with open_bench(device, self.campaign.runtime, timeout_s=_TIMEOUT_S) as bench:
+        with open_bench(
+            device,
+            self.campaign.runtime,
+            precision=self.campaign.precision,
+            timeout_s=_TIMEOUT_S,
+        ) as bench:
             self.recorder.engine(bench)
         # Under load for minutes a device may throttle; that is what endurance is to see.
         patient = self.campaign.source != "endurance"
@@ -208,7 +222,7 @@ class _Run:
                 content = model_bytes(graph, model_format, campaign.precision)
                 paths[str(k)].write_bytes(content)
             measured = MEASURES[campaign.source](
-                campaign.device, campaign.runtime, paths, campaign.settings
+                campaign.device, campaign.runtime, paths, campaign.settings, campaign.precision
             )
         for k in numbers:
             for kind in campaign.kinds:

@@ -24,7 +24,7 @@ from edgenas.profiling.schedule import schedule
 from edgenas.profiling.tabulate import engine_settings, tabulate, write_samples
 from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, model_bytes
 from edgenas.runtimes.base import RUNTIMES
-from edgenas.runtimes.bench import Bench, open_bench
+from edgenas.runtimes.bench import Bench, engine_version, open_bench
 from edgenas.spaces.base import SearchSpace
 
 _MEMORY_SHARE = 0.5  # of what is free, for engines that are open at the same time
@@ -42,6 +42,7 @@ def profile(  # noqa: PLR0913
     *,
     precision: str = "float32",
     known: Known = NOTHING_KNOWN,
+    force: bool = False,
     n_retries: int = 0,
     progress: Progress = silent,
 ) -> CostTable:
@@ -49,8 +50,9 @@ def profile(  # noqa: PLR0913
 
     Operators in `known` keep the times that they have there; the networks calibrate them too.
     Every finished visit is in the journal beside the table before the next begins; a run that was
-    killed continues from there when it is called again with the same arguments. A measuring process
-    or a connection that is lost is started anew, up to `n_retries` times in a row.
+    killed continues from there when it is called again with the same arguments; with `force` any
+    other unfinished run is forgotten (`JournalRecorder.forced`). A measuring process or a
+    connection that is lost is started anew, up to `n_retries` times in a row.
 
     Returns:
         The table, written with its passport and its samples.
@@ -67,7 +69,11 @@ def profile(  # noqa: PLR0913
             root, slug=fingerprint.slug, runtime=runtime, precision=precision, space=space.name
         )
         journal = Journal(journal_path(path))
-        recorder = Recorder(journal, _identity(device, runtime, workload, settings, precision))
+        identity = _identity(device, runtime, workload, settings, precision)
+        if force:
+            recorder = Recorder.forced(journal, identity, engine_version(device, runtime))
+        else:
+            recorder = Recorder(journal, identity)
         try:
             _measure(device, runtime, workload, settings, recorder, progress, n_retries=n_retries)
         finally:
@@ -102,12 +108,15 @@ def _measure(  # noqa: PLR0913
     first = 0
     for process, order in enumerate(plan):
         numbered = list(enumerate(order, start=first))
-        if not any(k in recorder.visits for k, _ in numbered):
-            begin_s = settings.spread_s * process / max(1, len(plan) - 1)
-            _rest(device, recorder, begin_s, f"resting before process {process + 1}", progress)
 
-        def attempt(numbered: list[tuple[int, str]] = numbered) -> None:
+        def attempt(
+            numbered: list[tuple[int, str]] = numbered,
+            begin_s: float = settings.spread_s * process / max(1, len(plan) - 1),
+            rest: str = f"resting before process {process + 1}",
+        ) -> None:
             left = [(k, key) for k, key in numbered if k not in recorder.visits]
+            if len(left) == len(numbered):
+                _rest(device, recorder, begin_s, rest, progress)
             if left:
                 for _ in _session(device, runtime, workload, left, settings, recorder, progress):
                     progress(what, len(recorder.visits), total)
@@ -141,14 +150,14 @@ def _session(  # noqa: PLR0913
     progress: Progress,
 ) -> Iterator[None]:
     """Make visits in one measuring process; yield after each chunk that is in the journal."""
-    with open_bench(device, runtime, timeout_s=_TIMEOUT_S) as bench:
+    precision = recorder.identity["precision"]
+    with open_bench(device, runtime, precision=precision, timeout_s=_TIMEOUT_S) as bench:
         recorder.engine(bench)
         watch = ThrottlingWatch(device.connector, device.description.throttling)
         for waited in watch.pauses:  # before the first visit, if the device was hot
             recorder.pause(waited)
         if not recorder.states:
             recorder.state(watch.reference)
-        precision = recorder.identity["precision"]
         _load(bench, workload, {key for _, key in left}, runtime, precision, progress)
         for visits in _visit(bench, left, settings):
             device.check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Self
 
 from edgenas.core.errors import StorageError
 from edgenas.core.files import Journal
@@ -58,6 +58,34 @@ class JournalRecorder(ABC):
                 "anew with 'edgenas profile --force'"
             ) from error
         self._began -= self.duration_s
+
+    @classmethod
+    def forced(
+        cls, journal: Journal, identity: dict[str, Any], version: str | None, **more: Any
+    ) -> Self:
+        """Return a recorder that begins anew, or goes on with what was begun anew like this.
+
+        So the same command goes on after it was cut off. Any other journal that is there is
+        deleted: one of other arguments or another engine, one that is broken, and one that was
+        begun where no table was there.
+
+        Args:
+            journal: see the class.
+            identity: see the class.
+            version: the engine's; None: it is not known.
+            more: what a subclass takes.
+        """
+        try:
+            found = cls(journal, identity, **more)
+        except StorageError:
+            pass
+        else:
+            if found.head.get("forced") and version in (None, found.head["engine"]["version"]):
+                return found
+        journal.path.unlink(missing_ok=True)
+        found = cls(journal, identity, **more)
+        found.head["forced"] = True
+        return found
 
     def engine(self, bench: Bench) -> None:
         """Note the engine; a journal holds the samples of one engine version only.

@@ -60,6 +60,20 @@ def engine_settings(device: Device, runtime: str) -> dict[str, Any]:
     return RUNTIMES.get(runtime)().settings(device.description).model_dump(mode="json")
 
 
+def decisive_settings(device: Device, runtime: str) -> dict[str, Any]:
+    """Return the settings that decide times and have no place of their own in a passport.
+
+    Where another processor than the CPU computes, which one it is stands among them: the same
+    board can be had with several.
+    """
+    settings = RUNTIMES.get(runtime)().settings(device.description)
+    found = settings.decisive
+    if settings.on_gpu:
+        there = device.fingerprint
+        found["accelerators"] = list(there.gpus) or [there.board or there.cpu_name]
+    return found
+
+
 def measurements(record: Record) -> dict[str, Measurement]:
     """Return the samples of every artefact in the order of its visits."""
     samples: dict[str, list[list[float]]] = {}
@@ -130,6 +144,7 @@ def made_of(
             precision=record.identity["precision"],
             threads=options["threads"],
             affinity=record.head["engine"]["affinity"],
+            settings=decisive_settings(device, record.identity["runtime"]),
         ),
         "duration_s": record.duration_s,
         "environment": _environment(record),

@@ -23,6 +23,9 @@ from edgenas.profiling.retrying import with_retries
 Values = Mapping[str, Any]
 """What one measurement of a file found, by name, as a journal holds it."""
 
+_UNTOLD: dict[Kind, str] = {
+    "peak_memory": " (the memory of a GPU is no process's own, trtexec tells none)"
+}
 _APART_S = 4.0  # between two loads of a file: a machine stays slow for seconds
 _N_NETWORKS: dict[Source, int] = {"footprint": 60, "energy": 40, "endurance": 30}
 _N_SESSIONS: dict[Source, int] = {"footprint": 2, "energy": 1, "endurance": 1}
@@ -86,10 +89,11 @@ def measure_costs(  # noqa: PLR0913
     kinds: Sequence[Kind],
     *,
     settings: NetworkSettings = DEFAULT,
+    precision: str = "float32",
     n_retries: int = 0,
     progress: Progress = silent,
 ) -> dict[str, dict[Kind, MeasuredCost]]:
-    """Return costs of model files, by the caller's keys, measured as tables of them are.
+    """Return costs of files of a precision, by the caller's keys, measured as for tables of them.
 
     Raises:
         UsageError: the device or the engine does not tell one of them.
@@ -112,7 +116,7 @@ def measure_costs(  # noqa: PLR0913
                     progress(f"{source} on {runtime}", len(done), chosen.n_processes)
                     if done:
                         time.sleep(_APART_S)
-                    done.append(MEASURES[source](device, runtime, paths, chosen))
+                    done.append(MEASURES[source](device, runtime, paths, chosen, precision))
                 progress(f"{source} on {runtime}", len(done), chosen.n_processes)
 
             with_retries(device, attempt, done.__len__, n_retries=n_retries)
@@ -164,8 +168,8 @@ def check_told(kind: Kind, values: Sequence[Values], where: str) -> None:
     if cost is None or not (math.isfinite(cost) and cost > 0):
         found = "is not told" if cost is None else f"is {cost:g}"
         raise UsageError(
-            f"the {kind} of a model on {where} {found}: nothing can be said of it here; ask for "
-            "other kinds of costs, or for another runtime"
+            f"the {kind} of a model on {where} {found}: nothing can be said of it here"
+            f"{_UNTOLD.get(kind, '')}; ask for other kinds of costs, or for another runtime"
         )
 
 
@@ -178,36 +182,52 @@ def _measured(kind: Kind, values: Sequence[Values]) -> MeasuredCost:
 
 
 def _footprints(
-    device: Device, runtime: str, paths: Mapping[str, Path], settings: NetworkSettings
+    device: Device,
+    runtime: str,
+    paths: Mapping[str, Path],
+    settings: NetworkSettings,
+    precision: str,
 ) -> dict[str, Values]:
     """Load each file in one process of its own."""
-    found = measure_footprints(device, runtime, paths, n_processes=1, seed=settings.seed)
+    found = measure_footprints(
+        device, runtime, paths, precision=precision, n_processes=1, seed=settings.seed
+    )
     return {key: asdict(one) for key, one in found.items()}
 
 
 def _energies(
-    device: Device, runtime: str, paths: Mapping[str, Path], settings: NetworkSettings
+    device: Device,
+    runtime: str,
+    paths: Mapping[str, Path],
+    settings: NetworkSettings,
+    precision: str,
 ) -> dict[str, Values]:
     plan = EnergyPlan(run_s=settings.run_s, idle_s=settings.idle_s, seed=settings.seed)
-    found = measure_energy(device, runtime, paths, plan)
+    found = measure_energy(device, runtime, paths, plan, precision=precision)
     return {key: asdict(one) for key, one in found.items()}
 
 
 def _endurances(
-    device: Device, runtime: str, paths: Mapping[str, Path], settings: NetworkSettings
+    device: Device,
+    runtime: str,
+    paths: Mapping[str, Path],
+    settings: NetworkSettings,
+    precision: str,
 ) -> dict[str, Values]:
     load_s, names = settings.load_s, ("early_ms", "p50_ms", "p95_ms", "n_runs")
     measured: dict[str, Values] = {}
     for key, path in paths.items():
-        found = measure_endurance(device, runtime, path, duration_s=load_s, tail_s=load_s / 3)
+        found = measure_endurance(
+            device, runtime, path, precision=precision, duration_s=load_s, tail_s=load_s / 3
+        )
         measured[key] = {name: getattr(found, name) for name in names}
     return measured
 
 
-Measure = Callable[[Device, str, Mapping[str, Path], NetworkSettings], dict[str, Values]]
+Measure = Callable[[Device, str, Mapping[str, Path], NetworkSettings, str], dict[str, Values]]
 MEASURES: dict[Source, Measure] = {
     "footprint": _footprints,
     "energy": _energies,
     "endurance": _endurances,
 }
-"""What measures model files once, by their keys."""
+"""What measures model files of a precision once, by their keys."""

@@ -24,6 +24,8 @@ LOWERINGS: dict[str, Callable[..., bytes]] = {"onnx": onnx.lower, "tflite": tfli
 """Model format to the function that writes a graph in it."""
 
 ANCHOR = "anchor"
+MISSING_NETWORKS = 60
+"""Networks that calibrate a table most of whose operators are known."""
 
 _VISIT_MACS = 5e8  # spent on the visits to one network, at least
 

@@ -6,17 +6,17 @@ import base64
 import io
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from edgenas.core.errors import AgentError, RefusedError
+from edgenas.core.errors import AgentError, DeviceError, RefusedError
 from edgenas.core.extras import EXTRAS, unavailable_reason
 from edgenas.hardware.description import DeviceDescription
-from edgenas.hardware.device import Device
+from edgenas.hardware.device import LOCAL, Device
 from edgenas.hardware.power.base import Reading, Source
 from edgenas.runtimes.base import (
     Array,
@@ -71,6 +71,7 @@ class AgentBench(Bench):
         self.runtime = runtime
         self._info = info
         self._client = client
+        self._paths: dict[str, Path] = {}
 
     @property
     def info(self) -> BenchInfo:  # noqa: D102
@@ -80,18 +81,23 @@ class AgentBench(Bench):
     def alive(self) -> bool:  # noqa: D102
         return self._client.alive
 
-    def load(self, key: str, path: Path, *, timeout_s: float = 60.0) -> LoadInfo:  # noqa: D102
-        if not path.is_file():
-            raise RefusedError(f"{path}: no such model file")
-        remote = self.device.connector.place(path)
-        info = self._client.call("load", LoadInfo, timeout_s=timeout_s, key=key, path=remote)
+    def load(  # noqa: D102
+        self, key: str, path: Path, *, timeout_s: float | None = None
+    ) -> LoadInfo:
+        limit_s = self._load_limit_s(timeout_s)
+        with self._placed(path) as remote:
+            info = self._client.call("load", LoadInfo, timeout_s=limit_s, key=key, path=remote)
+        self._paths[key] = path
         if info.outside or not info.delegated:
             left = ", ".join(sorted(set(info.outside))) or "everything"
             log.warning("%s: %s runs outside the delegate: %s", path, self.runtime.name, left)
+        if self.runtime.settings(self.device.description).on_gpu:
+            return info.model_copy(update={"peak_kib": None})
         return info
 
     def unload(self, key: str, *, timeout_s: float = 60.0) -> None:  # noqa: D102
         self._client.call("unload", _Memory, timeout_s=timeout_s, key=key)
+        self._paths.pop(key, None)
 
     def memory_kib(self, *, timeout_s: float = 10.0) -> int:  # noqa: D102
         return self._client.call("memory", _Memory, timeout_s=timeout_s).rss_kib
@@ -141,7 +147,9 @@ class AgentBench(Bench):
             raise AgentError(f"the outputs of {key!r} are not arrays: {error!r:.200}") from error
 
     def nodes(self, key: str, *, timeout_s: float = 60.0) -> tuple[NodeInfo, ...]:  # noqa: D102
-        return self._client.call("nodes", _Nodes, timeout_s=timeout_s, key=key).nodes
+        path = self._paths.get(key)
+        with self._placed(path) if path else nullcontext():  # where it was when it was loaded
+            return self._client.call("nodes", _Nodes, timeout_s=timeout_s, key=key).nodes
 
     def sustain(
         self, key: str | None, *, duration_s: float, timeout_s: float | None = None
@@ -178,7 +186,7 @@ class AgentBench(Bench):
         self, key: str, *, duration_s: float, timeout_s: float
     ) -> Repeated:
         run = self.sustain(key, duration_s=duration_s, timeout_s=timeout_s)
-        return Repeated(n_runs=len(run.samples_ms), mean_ms=float(run.samples_ms.mean()))
+        return Repeated(n_runs=len(run.samples_ms), period_ms=run.period_ms)
 
     def sample(self, sources: Mapping[str, Source], *, timeout_s: float = 30.0) -> None:
         """Have a thread on the device read these sources from now on, and no others.
@@ -215,6 +223,19 @@ class AgentBench(Bench):
     def close(self) -> None:  # noqa: D102
         self._client.close()
 
+    @contextmanager
+    def _placed(self, path: Path) -> Iterator[str]:
+        """Put a file on the device for as long as the engine reads it."""
+        if not path.is_file():
+            raise RefusedError(f"{path}: no such model file")
+        remote = self.device.connector.place(path)
+        try:
+            yield remote
+        finally:
+            if self.alive:  # else the way to the device may be lost; the folder goes with it
+                with suppress(DeviceError):
+                    self.device.connector.discard([remote])
+
     def _check(
         self, raw: Sequence[_RawVisit], keys: Sequence[str], n_runs: int, *, cut: bool
     ) -> None:
@@ -239,6 +260,8 @@ class AgentRuntime(Runtime):
     """What the measuring process imports."""
     distribution: ClassVar[str]
     """The installed package that brings the module."""
+    packages_there: ClassVar[str]
+    """What a device needs that edgenas itself is not installed on, for its Python."""
 
     @property
     def extra(self) -> str:  # noqa: D102
@@ -253,15 +276,27 @@ class AgentRuntime(Runtime):
         except PackageNotFoundError:
             return None
 
-    def agent_settings(self, description: DeviceDescription) -> dict[str, Any]:
+    def agent_settings(self, description: DeviceDescription, precision: str) -> dict[str, Any]:
         """Return the settings as the measuring process takes them; the affinity None is auto."""
         values = self.settings(description).model_dump(mode="json")
-        return {**values, "affinity": None if values["affinity"] == "auto" else values["affinity"]}
+        affinity = None if values["affinity"] == "auto" else values["affinity"]
+        return {**values, "affinity": affinity, "precision": precision}
+
+    def remedy(self, device: Device) -> str:
+        """Return what to do where the engine is missing; edgenas itself needs not be there."""
+        if device.connector.address == LOCAL and device.python == device.connector.python:
+            return f"run: pip install 'edgenas[{self.extra}]'"
+        return (
+            f"give {device.python} there {self.packages_there}; another interpreter, of a virtual "
+            "environment for one, is named by the key python of the device file"
+        )
 
     @contextmanager
-    def open(self, device: Device, *, timeout_s: float) -> Iterator[Bench]:  # noqa: D102
-        settings = self.agent_settings(device.resolved)
-        client = AgentClient(device, self.name, self.extra, settings)
+    def open(  # noqa: D102
+        self, device: Device, *, timeout_s: float, precision: str = "float32"
+    ) -> Iterator[Bench]:
+        settings = self.agent_settings(device.resolved, precision)
+        client = AgentClient(device, self.name, self.remedy(device), settings)
         try:
             yield AgentBench(device, self, client, client.hello(timeout_s))
         finally:

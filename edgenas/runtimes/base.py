@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgenas.core.errors import AgentError, RefusedError
+from edgenas.core.errors import AgentError, RefusedError, UsageError
 from edgenas.core.registry import Registry
 from edgenas.hardware.description import DeviceDescription, EngineSettings
 from edgenas.hardware.device import Device
@@ -22,6 +22,11 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0, lt=1 << 63)]
 Count = Annotated[int, Field(gt=0, lt=1 << 63)]
 """As large as a clock's nanoseconds or a memory's size can be; what is beyond is garbage."""
+
+PRECISIONS = ("float32", "float16", "int8")
+LOAD_S = 60.0
+BUILD_S = 600.0
+"""How long a model may take to load, and where an engine is built from it on the device first."""
 
 
 class Reply(BaseModel):
@@ -53,8 +58,9 @@ class LoadInfo(Reply):
 
     `load_ms` is opening the file, `build_ms` compiling it on the device before that, `first_ms` the
     first inference. `rss_before_kib` and `rss_kib` are the memory of the whole measuring process
-    before and after, `peak_kib` its most in between. `outside` names the operators that the
-    delegate does not run.
+    before and after, `peak_kib` its most in between; a program that tells how much it grew by has
+    0 before. Where another processor computes there is no peak: its memory is not the process's.
+    `outside` names the operators that the delegate does not run.
     """
 
     load_ms: Positive
@@ -96,10 +102,10 @@ class Visit(Reply):
 
 @dataclass(frozen=True, slots=True)
 class Repeated:
-    """How often a model ran back to back, and how long a run took on average."""
+    """How often a model ran back to back, and how long it was from one run to the next."""
 
     n_runs: int
-    mean_ms: float
+    period_ms: float
 
 
 class Bench(ABC):
@@ -126,8 +132,11 @@ class Bench(ABC):
         """Whether requests can still be made."""
 
     @abstractmethod
-    def load(self, key: str, path: Path, *, timeout_s: float = 60.0) -> LoadInfo:
-        """Load the model file at `path` under the name `key` and run it once."""
+    def load(self, key: str, path: Path, *, timeout_s: float | None = None) -> LoadInfo:
+        """Load the model file at `path` under the name `key` and run it once.
+
+        `timeout_s` is as long as the runtime allows if nothing is given.
+        """
 
     @abstractmethod
     def unload(self, key: str, *, timeout_s: float = 60.0) -> None:
@@ -168,7 +177,7 @@ class Bench(ABC):
         """Return the operators of a model after the engine's own optimisation.
 
         LiteRT does not show what XNNPACK fuses: its nodes are those of the file, `inside` if
-        the delegate runs them.
+        the delegate runs them. An engine may read the file again, which must still be there.
         """
 
     @abstractmethod
@@ -178,6 +187,12 @@ class Bench(ABC):
     @abstractmethod
     def close(self) -> None:
         """End the measuring process."""
+
+    def _load_limit_s(self, asked_s: float | None) -> float:
+        """Return how long loading may take: as asked, or as the runtime allows."""
+        if asked_s is not None:
+            return asked_s
+        return self.runtime.load_timeout_s(self.device.description)
 
 
 def check_runs(n_runs: int, n_warmup: int, timeout_s: float) -> None:
@@ -193,6 +208,16 @@ def check_runs(n_runs: int, n_warmup: int, timeout_s: float) -> None:
         )
 
 
+def check_precision(precision: str) -> None:
+    """Refuse what is no precision.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(f"{precision!r} is no precision; there are: {', '.join(PRECISIONS)}")
+
+
 class Runtime(ABC):
     """An engine, by name; it holds no state and runs nothing in this process."""
 
@@ -200,14 +225,20 @@ class Runtime(ABC):
     format: ClassVar[str]
     """The format of the model files that it runs; see `edgenas.core.artifact.FORMATS`."""
     precisions: ClassVar[tuple[str, ...]]
+    """Those in which it runs the files that edgenas writes."""
 
     @abstractmethod
     def settings(self, description: DeviceDescription) -> EngineSettings:
         """Return the settings of this runtime on a device."""
 
     @abstractmethod
-    def open(self, device: Device, *, timeout_s: float) -> AbstractContextManager[Bench]:
+    def open(
+        self, device: Device, *, timeout_s: float, precision: str = "float32"
+    ) -> AbstractContextManager[Bench]:
         """Return a bench on a claimed device, which is up within `timeout_s`, closed on leaving.
+
+        `precision` is that of the models: engines that may compute in another one than the file's
+        are told not to, and those that have to be allowed it are allowed it.
 
         Raises:
             MissingExtraError: the engine is not installed on the device.
@@ -220,6 +251,10 @@ class Runtime(ABC):
     @abstractmethod
     def extra(self) -> str:
         """The extra of edgenas that installs what this needs."""
+
+    def load_timeout_s(self, description: DeviceDescription) -> float:
+        """Return how long loading a model may take on a device: minutes, if it is built there."""
+        return LOAD_S
 
     def absent_reason(self, description: DeviceDescription) -> str | None:
         """Return why a device, by its description, does not have this runtime, or None."""

@@ -18,6 +18,7 @@ from edgenas.runtimes.base import (
     Runtime,
     Tensor,
     Visit,
+    check_precision,
 )
 
 __all__ = [
@@ -36,23 +37,31 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def open_bench(
-    device: Device, runtime_name: str, *, timeout_s: float = 60.0, wait_s: float = 0.0
+    device: Device,
+    runtime_name: str,
+    *,
+    precision: str = "float32",
+    timeout_s: float = 60.0,
+    wait_s: float = 0.0,
 ) -> Iterator[Bench]:
     """Claim the device, start measuring there as the runtime does, and end both on leaving.
 
-    `timeout_s` is for the measuring process to come up; `wait_s` for another holder of the device
-    to go.
+    `precision` is that of the models that will be loaded; `timeout_s` is for the measuring process
+    to come up; `wait_s` for another holder of the device to go.
 
     Raises:
         RegistryError: there is no such runtime.
+        UsageError: there is no such precision.
         DeviceError: the device does not have the runtime, or another process holds it.
         EdgenasError: as `Runtime.open`.
     """
+    check_precision(precision)
     runtime = RUNTIMES.get(runtime_name)()
     reason = runtime.absent_reason(device.description)
     if reason is not None:
         raise DeviceError(f"the device {device.id!r} has no runtime {runtime_name}: {reason}")
-    with device.claim(wait_s=wait_s), runtime.open(device, timeout_s=timeout_s) as bench:
+    opened = runtime.open(device, timeout_s=timeout_s, precision=precision)
+    with device.claim(wait_s=wait_s), opened as bench:
         device.engine_versions[runtime_name] = bench.info.engine_version
         yield bench
 

@@ -2,7 +2,9 @@
 
 The tool prints statistics and not single runs. Three runs in a row follow from them exactly (see
 `benchmark_output`); a visit of more is made by several processes, each warmed up, so that every
-sample is a run that was made. Times are whole microseconds.
+sample is a run that was made. Times are whole microseconds. The memory that it tells without being
+asked is the growth of the process's peak, by the kernel; its own monitor
+(``report_peak_memory_footprint``) looks every 50 ms only, and slows the runs down.
 """
 
 from __future__ import annotations
@@ -30,7 +32,12 @@ from edgenas.runtimes.base import (
     Repeated,
     Runtime,
 )
-from edgenas.runtimes.benchmark_output import N_KNOWN_RUNS, BenchmarkReport, parse_benchmark
+from edgenas.runtimes.benchmark_output import (
+    N_KNOWN_RUNS,
+    BenchmarkReport,
+    ProfiledNode,
+    parse_benchmark,
+)
 from edgenas.runtimes.program_bench import PlacedModel, ProgramBench
 from edgenas.runtimes.tflite_model import TfliteModel, read_tflite
 
@@ -50,6 +57,8 @@ _NAMELESS = "operators that it names only with op_profiling"
 class _Loaded(PlacedModel):
     model: TfliteModel
     report: BenchmarkReport
+    profile: tuple[ProfiledNode, ...] | None
+    """What ran, where the delegate left something out; None where nobody asked."""
 
 
 class BenchmarkModelBench(ProgramBench[_Loaded]):
@@ -57,32 +66,45 @@ class BenchmarkModelBench(ProgramBench[_Loaded]):
 
     comparable = "litert"
 
-    def __init__(self, device: Device, runtime: Runtime, binary: str, info: EngineInfo) -> None:
+    def __init__(
+        self, device: Device, runtime: Runtime, binary: str, info: EngineInfo, *, precision: str
+    ) -> None:
         super().__init__(device, runtime, info)
         self._settings = device.resolved.runtimes.benchmark_model
         self._binary = binary
+        delegate = self._settings.delegate
+        self._delegate_options = (*_FLAGS[delegate], *_arithmetic(delegate, precision))
 
-    def load(self, key: str, path: Path, *, timeout_s: float = 60.0) -> LoadInfo:  # noqa: D102
+    def load(  # noqa: D102
+        self, key: str, path: Path, *, timeout_s: float | None = None
+    ) -> LoadInfo:
         self._check_new(key, path)
+        limit_s = self._load_limit_s(timeout_s)
         model = read_tflite(path)
         remote = self.device.connector.place(path)
         try:
-            profile = ["--enable_op_profiling=true"] if self._settings.op_profiling else []
-            report = self._run(remote, 1, 0, timeout_s, profile)
-            outside = self._outside(report)
+            report = self._run(remote, 1, 0, limit_s, [])
+            profile = None
+            if self._settings.op_profiling and self._extent(report) == "partially":
+                # In a run of its own: it takes time and memory.
+                profile = self._run(remote, 1, 0, limit_s, ["--enable_op_profiling=true"]).nodes
+            outside = self._outside(report, profile)
         except BaseException:
             self._discard([remote])
             raise
-        self._models[key] = _Loaded(remote, model, report)
+        self._models[key] = _Loaded(remote, model, report, profile)
         delegated = self._settings.delegate != "none" and "not" not in report.delegates.values()
         if outside or not delegated:
             left = ", ".join(sorted(set(outside))) or "everything"
             log.warning("%s: %s runs outside the delegate: %s", path, self.runtime.name, left)
-        before, after = report.init_mib, report.peak_mib or report.overall_mib
+        grown_kib = max(0, round(1024 * (report.overall_mib or 0.0)))
+        told = report.overall_mib is not None and not self._settings.on_gpu
         return LoadInfo(
             load_ms=report.init_us / 1e3,
             first_ms=report.runs.runs_us()[0] / 1e3,
-            rss_kib=max(0, round(1024 * (after or before or 0.0))),
+            rss_before_kib=0,
+            rss_kib=grown_kib,
+            peak_kib=grown_kib if told else None,
             inputs=model.inputs,
             outputs=model.outputs,
             delegated=delegated,
@@ -108,19 +130,24 @@ class BenchmarkModelBench(ProgramBench[_Loaded]):
     ) -> Repeated:
         self._check_alive()
         report = self._run(self._model(key).remote, 1, 0, timeout_s, [], least_s=duration_s)
-        return Repeated(n_runs=report.runs.count, mean_ms=report.runs.avg_us / 1e3)
+        n_runs = report.runs.count
+        # The mean run lacks what is done between two; all of them lasted as long as was asked.
+        period_ms = max(report.runs.avg_us / 1e3, duration_s * 1e3 / n_runs)
+        return Repeated(n_runs=n_runs, period_ms=period_ms)
 
     def nodes(self, key: str, *, timeout_s: float = 60.0) -> tuple[NodeInfo, ...]:  # noqa: D102
         loaded = self._model(key)
         report = loaded.report
         if self._settings.delegate == "none" or "not" in report.delegates.values():
             return loaded.model.nodes(None)
-        if report.nodes is None:
+        if self._extent(report) != "partially":
+            return loaded.model.nodes([])
+        if loaded.profile is None:
             raise AgentError(
                 "which operators run outside the delegate is told by the profile only: set "
                 "runtimes.benchmark_model.op_profiling in the device file"
             )
-        return loaded.model.nodes([one.name for one in report.nodes if not one.delegated])
+        return loaded.model.nodes([one.name for one in loaded.profile if not one.delegated])
 
     # -- the tool --------------------------------------------------------------------------
 
@@ -140,7 +167,7 @@ class BenchmarkModelBench(ProgramBench[_Loaded]):
             *_pinned(self._info.affinity), self._binary, f"--graph={remote}",
             f"--num_runs={n_runs}", f"--min_secs={least_s:g}", f"--warmup_runs={n_warmup}",
             "--warmup_min_secs=0", f"--max_secs={max(1.0, timeout_s):.0f}",
-            f"--num_threads={settings.threads}", *_FLAGS[settings.delegate], *more,
+            f"--num_threads={settings.threads}", *self._delegate_options, *more,
         ]  # fmt: skip
         status, text = self._run_program(argv, timeout_s)
         if status != 0:
@@ -173,13 +200,18 @@ class BenchmarkModelBench(ProgramBench[_Loaded]):
                 "of the tool does not have it"
             )
 
-    def _outside(self, report: BenchmarkReport) -> tuple[str, ...]:
+    def _extent(self, report: BenchmarkReport) -> str | None:
+        """Return how much of the model the delegate took; None without one."""
+        return report.delegates.get(_DELEGATES.get(self._settings.delegate, ""))
+
+    def _outside(
+        self, report: BenchmarkReport, profile: tuple[ProfiledNode, ...] | None
+    ) -> tuple[str, ...]:
         """Return the types of the operators that the delegate did not take."""
-        extent = report.delegates.get(_DELEGATES.get(self._settings.delegate, ""))
-        if extent != "partially":
+        if self._extent(report) != "partially":
             return ()
-        if report.nodes is not None:
-            return tuple(one.kind for one in report.nodes if not one.delegated)
+        if profile is not None:
+            return tuple(one.kind for one in profile if not one.delegated)
         return report.left_out or (_NAMELESS,)
 
 
@@ -212,7 +244,9 @@ class BenchmarkModel(Runtime):
         return unavailable_reason(_SCHEMA)
 
     @contextmanager
-    def open(self, device: Device, *, timeout_s: float) -> Iterator[Bench]:  # noqa: D102
+    def open(  # noqa: D102
+        self, device: Device, *, timeout_s: float, precision: str = "float32"
+    ) -> Iterator[Bench]:
         settings = device.resolved.runtimes.benchmark_model
         binary, digest = _program(device, settings, timeout_s)
         info = EngineInfo(
@@ -222,8 +256,20 @@ class BenchmarkModel(Runtime):
             threads=settings.threads,
             timer_resolution_ns=_RESOLUTION_NS,
         )
-        with closing(BenchmarkModelBench(device, self, binary, info)) as bench:
+        opened = BenchmarkModelBench(device, self, binary, info, precision=precision)
+        with closing(opened) as bench:
             yield bench
+
+
+def _arithmetic(delegate: str, precision: str) -> tuple[str, ...]:
+    """Return the options that have a delegate compute in no less than the model's precision.
+
+    The GPU's computes float32 in float16 unless it is forbidden to, NNAPI's does if it is allowed.
+    """
+    half = precision == "float16"
+    if delegate == "gpu":
+        return (f"--gpu_precision_loss_allowed={'true' if half else 'false'}",)
+    return ("--nnapi_allow_fp16=true",) if delegate == "nnapi" and half else ()
 
 
 def _program(device: Device, settings: BenchmarkModelSettings, timeout_s: float) -> tuple[str, str]:

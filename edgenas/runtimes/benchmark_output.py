@@ -43,7 +43,6 @@ _MEMORY = re.compile(
     rf"(?:Memory footprint delta from the start of the tool|Peak memory footprint) \(MB\): "
     rf"init=(-?{_NUMBER}) overall=(-?{_NUMBER})"
 )
-_PEAK = re.compile(rf"Overall peak memory footprint \(MB\) via periodic monitoring: ({_NUMBER})")
 _PARAMETER = re.compile(r"([#\w][\w #()-]*?): \[(.*)\]")
 _UNCONSUMED = re.compile(r"Unconsumed cmdline flags: (.+)")
 _GPU_LIST = "Following operations are not supported by GPU delegate:"
@@ -124,6 +123,8 @@ class ProfiledNode:
 class BenchmarkReport:
     """One run of the tool.
 
+    `init_mib` and `overall_mib` are how much the peak of the process's memory grew until the model
+    was loaded and until all runs were made; None where it is not told.
     `delegates` has the extent of each delegate that was applied: completely, partially or not.
     `left_out` are operators that a delegate refused by name. `nodes` is None without a profile.
     """
@@ -136,7 +137,6 @@ class BenchmarkReport:
     left_out: tuple[str, ...]
     init_mib: float | None
     overall_mib: float | None
-    peak_mib: float | None
     nodes: tuple[ProfiledNode, ...] | None
 
 
@@ -166,7 +166,6 @@ def parse_benchmark(text: str) -> BenchmarkReport:
             f"inference of {inference_us:g} us"
         )
     memory = [found for line in head if (found := _MEMORY.fullmatch(line))]
-    peak = [found for line in head if (found := _PEAK.fullmatch(line))]
     return BenchmarkReport(
         init_us=init_us,
         warmup=warmup,
@@ -176,7 +175,6 @@ def parse_benchmark(text: str) -> BenchmarkReport:
         left_out=_left_out(head),
         init_mib=_mib(memory[0][1]) if memory else None,
         overall_mib=_mib(memory[0][2]) if memory else None,
-        peak_mib=_mib(peak[0][1]) if peak else None,
         nodes=_nodes(lines[profile + 1 :]) if profile < len(lines) else None,
     )
 

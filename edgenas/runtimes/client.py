@@ -28,6 +28,12 @@ log = logging.getLogger(__name__)
 PROTOCOL = 2
 _MAX_FRAME_BYTES = 1 << 30
 _QUIT_S = 2.0
+_NO_NUMPY = "No module named 'numpy'"
+_SHORTER = {
+    "load": "an engine that is built there takes longest: try a smaller model, a higher power mode",
+    "visit": "measure fewer runs at once",
+}
+"""What helps against a request that takes too long."""
 # A numeric library must not start threads beside those that are measured.
 _ENV = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0", "PYTHONUNBUFFERED": "1"}  # fmt: skip
@@ -51,9 +57,10 @@ class AgentClient:
     """One measuring process on a device. After a timeout or a broken frame it is gone for good."""
 
     def __init__(
-        self, device: Device, runtime: str, extra: str, settings: Mapping[str, Any]
+        self, device: Device, runtime: str, remedy: str, settings: Mapping[str, Any]
     ) -> None:
-        self._device, self._runtime, self._extra, self._settings = device, runtime, extra, settings
+        self._device, self._runtime, self._settings = device, runtime, settings
+        self._remedy = remedy
         self._n_requests = 0
         agent = device.connector.place(agent_path())
         self._process: RemoteProcess | None = device.connector.spawn([device.python, agent], _ENV)
@@ -107,7 +114,7 @@ class AgentClient:
             self._end(kill=True)
             raise DeviceTimeoutError(
                 f"{self._where} did not finish {command!r} within {timeout_s:g} s and was killed; "
-                "allow more time or measure fewer runs at once"
+                f"{_SHORTER.get(command, 'see what else runs there: edgenas doctor')}"
             ) from error
         except AgentError:
             self._end(kill=True)
@@ -141,18 +148,22 @@ class AgentClient:
             return AgentError(f"{self._where} answered {command!r} with garbage: {answer!r:.200}")
         kind, message = error.get("kind"), error.get("message")
         if kind == "missing_engine":
-            return MissingExtraError(
-                f"the runtime {self._runtime} is not installed for {self._device.python} on "
-                f"the device {self._device.id!r} ({message}); "
-                f"run there: pip install 'edgenas[{self._extra}]'"
-            )
+            return self._missing(message)
         return RefusedError(f"{self._where} refused {command!r} ({kind}): {message}")
 
-    def _death(self, command: str, error: DeviceError) -> AgentError:
+    def _missing(self, reason: object) -> MissingExtraError:
+        return MissingExtraError(
+            f"the runtime {self._runtime} is not installed for {self._device.python} on "
+            f"the device {self._device.id!r} ({reason}); {self._remedy}"
+        )
+
+    def _death(self, command: str, error: DeviceError) -> AgentError | MissingExtraError:
         process = self._process
         status = process.wait(1.0) if process else None
         tail = process.stderr_tail() if process else ""
         self._end(kill=True)
+        if _NO_NUMPY in tail:
+            return self._missing(_NO_NUMPY)
         how = f"status {status}" if status is None or status >= 0 else _signal_name(-status)
         return AgentError(
             f"{self._where} died during {command!r} ({how}; {error}); "

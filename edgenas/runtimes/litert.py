@@ -20,6 +20,7 @@ class LiteRt(AgentRuntime):
     precisions = ("float32", "float16", "int8")
     module = "ai_edge_litert.interpreter"
     distribution = "ai-edge-litert"
+    packages_there = "numpy and ai-edge-litert (for Python 3.8: tflite-runtime) by its pip"
 
     def settings(self, description: DeviceDescription) -> LiteRtSettings:  # noqa: D102
         return description.runtimes.litert

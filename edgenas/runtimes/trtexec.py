@@ -1,7 +1,8 @@
 """TensorRT by its tool `trtexec`, for devices without its Python package.
 
 The tool builds an engine from each ONNX file once, on the device, and each visit starts it anew
-with that engine. Its times are with inputs and outputs in the host's memory, as the agent's. It
+with that engine. Its times are with inputs and outputs in the host's memory, as the agent's. What
+it says of memory differs from version to version and leaves out a part in each: none is told. It
 has been tested against a program that prints and exports as it does; not yet on a GPU.
 """
 
@@ -19,6 +20,7 @@ from edgenas.core.extras import EXTRAS, require
 from edgenas.hardware.description import DeviceDescription, TrtexecSettings
 from edgenas.hardware.device import Device
 from edgenas.runtimes.base import (
+    BUILD_S,
     RUNTIMES,
     Bench,
     EngineInfo,
@@ -33,6 +35,7 @@ from edgenas.runtimes.trtexec_output import (
     TrtexecLog,
     parse_log,
     parse_profile,
+    parse_span_ms,
     parse_times,
     parse_version,
 )
@@ -41,13 +44,19 @@ log = logging.getLogger(__name__)
 
 _RESOLUTION_NS = 1000
 _SHORT_S = 30.0
-_BUILDER_FLAGS = {"FP16": "--fp16", "INT8": "--int8"}
+_STRONGLY_TYPED = 10
+"""The version from which on an engine's types are the file's; before, they have to be allowed."""
+_ALLOWED = {"float16": ("--fp16",), "int8": ("--int8",)}
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     log: TrtexecLog
-    latencies_ms: tuple[float, ...]
+    exported: str
+
+    @property
+    def latencies_ms(self) -> tuple[float, ...]:
+        return parse_times(self.exported)
 
 
 class TrtexecBench(ProgramBench[PlacedModel]):
@@ -56,21 +65,29 @@ class TrtexecBench(ProgramBench[PlacedModel]):
     comparable = "tensorrt"
 
     def __init__(
-        self, device: Device, runtime: Runtime, settings: TrtexecSettings, info: EngineInfo
+        self,
+        device: Device,
+        runtime: Runtime,
+        settings: TrtexecSettings,
+        info: EngineInfo,
+        *,
+        precision: str,
     ) -> None:
         super().__init__(device, runtime, info)
         self._settings = settings
+        self._build = _build_options(settings, info.engine_version, precision)
         self._n_files = 0
 
-    def load(self, key: str, path: Path, *, timeout_s: float = 600.0) -> LoadInfo:
+    def load(self, key: str, path: Path, *, timeout_s: float | None = None) -> LoadInfo:
         """Build an engine from the ONNX file at `path`, which can take minutes, and run it once."""
         self._check_new(key, path)
+        limit_s = self._load_limit_s(timeout_s)
         inputs, outputs = _tensors(path)
         engine = self._new_file("plan")
         remote = self.device.connector.place(path)
-        built = self._run([f"--onnx={remote}", f"--saveEngine={engine}", *self._flags()], timeout_s)
+        built = self._run([f"--onnx={remote}", f"--saveEngine={engine}", *self._build], limit_s)
         self.device.connector.discard([remote])
-        first = self._run([f"--loadEngine={engine}"], timeout_s)
+        first = self._run([f"--loadEngine={engine}"], limit_s)
         if not first.log.load_ms:
             raise AgentError("trtexec does not tell how long the engine took to load")
         self._models[key] = PlacedModel(engine)
@@ -100,10 +117,13 @@ class TrtexecBench(ProgramBench[PlacedModel]):
     def run_for(  # noqa: D102
         self, key: str, *, duration_s: float, timeout_s: float
     ) -> Repeated:
-        found = self._run(
+        run = self._run(
             [f"--loadEngine={self._model(key).remote}"], timeout_s, duration_s=duration_s
-        ).latencies_ms
-        return Repeated(n_runs=len(found), mean_ms=sum(found) / len(found))
+        )
+        # Not the mean latency: the copies of a run overlap with the computing of others.
+        start_ms, end_ms = parse_span_ms(run.exported)
+        n_runs = len(run.latencies_ms)
+        return Repeated(n_runs=n_runs, period_ms=(end_ms - start_ms) / n_runs)
 
     def nodes(self, key: str, *, timeout_s: float = 60.0) -> tuple[NodeInfo, ...]:
         """Return the layers, by name alone: the tool does not tell their shapes."""
@@ -127,10 +147,11 @@ class TrtexecBench(ProgramBench[PlacedModel]):
         ]  # fmt: skip
         status, text = self._run_program(argv, timeout_s)
         try:
-            found = _Run(parse_log(text), parse_times(self._fetched(times)))
+            found = _Run(parse_log(text), self._fetched(times))
+            latencies_ms = found.latencies_ms
         except AgentError as error:
             raise AgentError(f"{self._where} (status {status}): {error}") from error
-        if status != 0 or not found.latencies_ms:
+        if status != 0 or not latencies_ms:
             raise AgentError(f"{self._where} ended with status {status} and no times")
         return found
 
@@ -146,12 +167,6 @@ class TrtexecBench(ProgramBench[PlacedModel]):
         self._n_files += 1
         return f"{self.device.connector.workdir}/trtexec-{self._n_files}.{suffix}"
 
-    def _flags(self) -> list[str]:
-        settings = self._settings
-        flags = [_BUILDER_FLAGS[name] for name in settings.flags]
-        flags += [] if settings.tf32 else ["--noTF32"]
-        return [*flags, "--stronglyTyped"] if settings.strongly_typed else flags
-
 
 @RUNTIMES.add("trtexec")
 class Trtexec(Runtime):
@@ -159,7 +174,7 @@ class Trtexec(Runtime):
 
     name = "trtexec"
     format = "onnx"
-    precisions = ("float32", "float16", "int8")
+    precisions = ("float32", "float16")  # as the runtime tensorrt
 
     def settings(self, description: DeviceDescription) -> TrtexecSettings:  # noqa: D102
         return description.runtimes.trtexec
@@ -168,13 +183,18 @@ class Trtexec(Runtime):
     def extra(self) -> str:  # noqa: D102
         return EXTRAS["onnx"]
 
+    def load_timeout_s(self, description: DeviceDescription) -> float:  # noqa: D102
+        return BUILD_S
+
     def absent_reason(self, description: DeviceDescription) -> str | None:  # noqa: D102
         if self.name in description.runtimes.model_fields_set:
             return None
         return "its device file has no block runtimes.trtexec; add one where there is a GPU"
 
     @contextmanager
-    def open(self, device: Device, *, timeout_s: float) -> Iterator[Bench]:  # noqa: D102
+    def open(  # noqa: D102
+        self, device: Device, *, timeout_s: float, precision: str = "float32"
+    ) -> Iterator[Bench]:
         settings = self.settings(device.description)
         try:
             found = device.connector.run([settings.program, "--help"], timeout_s)
@@ -194,8 +214,16 @@ class Trtexec(Runtime):
             threads=settings.threads,
             timer_resolution_ns=_RESOLUTION_NS,
         )
-        with closing(TrtexecBench(device, self, settings, info)) as bench:
+        with closing(TrtexecBench(device, self, settings, info, precision=precision)) as bench:
             yield bench
+
+
+def _build_options(settings: TrtexecSettings, version: str, precision: str) -> tuple[str, ...]:
+    """Return the options with which an engine of the precision is built."""
+    tf32 = () if settings.tf32 else ("--noTF32",)
+    if int(version.partition(".")[0]) >= _STRONGLY_TYPED:
+        return ("--stronglyTyped", *tf32)
+    return (*_ALLOWED.get(precision, ()), *tf32)
 
 
 def _tensors(path: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

@@ -2,7 +2,9 @@
 
 Times are an array with an object for each run; early versions call the copies ``inMs`` and
 ``outMs``, later ones ``h2dMs`` and ``d2hMs``. All tell ``computeMs`` and ``latencyMs``, which is
-the sum of the three. A profile is an array too: the number of runs, then a layer each.
+the sum of the three, and when each of the three began and ended (``startH2dMs``, ...). Copies of a
+run may overlap with the computing of its neighbours. A profile is an array too: the number of
+runs, then a layer each.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ _SECONDS = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?) sec"
 _BUILT = re.compile(rf"\[I\] Engine built in {_SECONDS}")
 _LOADED = re.compile(rf"\[I\] Engine (?:loaded|deserialized) in {_SECONDS}")
 _COPIES = (("h2dMs", "d2hMs"), ("inMs", "outMs"))
+_ENDS = (("startH2dMs", "endD2hMs"), ("startInMs", "endOutMs"))
 _SUM_TOLERANCE = 1e-3
 _LARGE_S = 1e6
 _N_PROBLEMS = 3
@@ -73,6 +76,20 @@ def parse_times(text: str) -> tuple[float, ...]:
     return tuple(_latency_ms(entry) for entry in _array(text, "times"))
 
 
+def parse_span_ms(text: str) -> tuple[float, float]:
+    """Return when the first copy in began and when the last copy out ended, in ms.
+
+    Raises:
+        AgentError: the text is no export of times, does not tell, or has an end before its start.
+    """
+    ends = [_ends_ms(entry) for entry in _array(text, "times")]
+    start_ms = min((start for start, _ in ends), default=0.0)
+    end_ms = max((end for _, end in ends), default=0.0)
+    if end_ms <= start_ms:
+        raise AgentError(f"trtexec's {len(ends)} runs last from {start_ms:g} to {end_ms:g} ms")
+    return start_ms, end_ms
+
+
 def parse_profile(text: str) -> tuple[tuple[str, float], ...]:
     """Return the layers' names with their mean times in ms, in the order in which they run.
 
@@ -105,6 +122,14 @@ def _latency_ms(entry: dict[str, Any]) -> float:
                 )
             return latency_ms
     raise AgentError(f"trtexec's times tell of no copies: {entry!r:.120}")
+
+
+def _ends_ms(entry: dict[str, Any]) -> tuple[float, float]:
+    for names in _ENDS:
+        if names[0] in entry:
+            start_ms, end_ms = (_number(entry, name, least=0.0) for name in names)
+            return start_ms, end_ms
+    raise AgentError(f"trtexec does not tell when a run began: {entry!r:.120}")
 
 
 def _array(text: str, what: str) -> list[dict[str, Any]]:

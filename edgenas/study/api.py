@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.profiling.progress import Progress, silent
+from edgenas.profiling.workload import MISSING_NETWORKS
 from edgenas.study.chain import OnStep, run_steps, unheard, up_to
 from edgenas.study.context import Run
-from edgenas.study.costs import MISSING_NETWORKS, measure, predict, profile, profile_costs
+from edgenas.study.costs import measure, predict, profile, profile_costs
 from edgenas.study.job import Job, absolute_tables, load_job
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import STEPS

@@ -15,12 +15,7 @@ from edgenas.costs.kinds import KINDS, ON_LATENCY, Kind, profile_command
 from edgenas.costs.known import NOTHING_KNOWN, known_rows
 from edgenas.costs.model import CostModel
 from edgenas.costs.store import load_kind, locate, table_path, user_tables
-from edgenas.costs.table import (
-    CostTable,
-    journal_path,
-    networks_journal_path,
-    passport_path,
-)
+from edgenas.costs.table import CostTable, passport_path
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.networks import profile_networks
@@ -28,14 +23,11 @@ from edgenas.profiling.profile import profile as make_table
 from edgenas.profiling.progress import Progress, silent
 from edgenas.profiling.retrying import N_RETRIES
 from edgenas.profiling.whole_networks import DEFAULT, NetworkSettings
-from edgenas.profiling.workload import ProfileSettings
+from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.runtimes import RUNTIMES
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.measuring import measure_model
 from edgenas.study.steps.profile import existing_table
-
-MISSING_NETWORKS = 60
-"""Networks that calibrate a table most of whose operators are known."""
 
 
 def profile(  # noqa: PLR0913
@@ -60,7 +52,8 @@ def profile(  # noqa: PLR0913
         settings: how thoroughly to measure; default `ProfileSettings.for_space`.
         out: folder of tables to measure into, whatever tables there are; default: the user's own,
             where tables are found again.
-        force: measure anew, and forget what an unfinished earlier run measured.
+        force: measure anew, whatever tables there are, and forget an unfinished run, but for one
+            that was forced itself: after it was cut off, the same call goes on.
         missing: measure alone only those operators that no table of this device and engine, of
             whatever space, has; calibrate them all on fewer networks.
         progress: told how far it is.
@@ -77,11 +70,6 @@ def profile(  # noqa: PLR0913
         if table is not None:
             return table
     root = out if out is not None else user_tables()
-    path = table_path(
-        root, slug=on.fingerprint.slug, runtime=runtime, precision=precision, space=wanted.name
-    )
-    if force:
-        journal_path(path).unlink(missing_ok=True)
     known = NOTHING_KNOWN
     if missing:
         asked = conditions_of(on, runtime, precision=precision)
@@ -95,6 +83,7 @@ def profile(  # noqa: PLR0913
         root,
         precision=precision,
         known=known,
+        force=force,
         n_retries=N_RETRIES,
         progress=progress,
     )
@@ -122,7 +111,8 @@ def profile_costs(  # noqa: PLR0913
         precision: of weights and activations.
         settings: how many networks are measured, and how.
         out: folder of tables to measure into, whatever tables there are; default: the user's own.
-        force: measure anew, and forget what an unfinished earlier run measured.
+        force: measure anew, whatever tables there are, and forget an unfinished run, but for one
+            that was forced itself: after it was cut off, the same call goes on.
         progress: told how far it is.
 
     Raises:
@@ -140,12 +130,6 @@ def profile_costs(  # noqa: PLR0913
     for kind in found:
         if out is None and not force:
             found[kind] = existing_table(on, runtime, wanted, precision=precision, kind=kind)
-        if force:
-            slug = on.fingerprint.slug
-            path = table_path(
-                root, slug=slug, runtime=runtime, precision=precision, space=wanted.name, kind=kind
-            )
-            networks_journal_path(path, kind, space=wanted.name).unlink(missing_ok=True)
     missing = [kind for kind, table in found.items() if table is None]
     made = profile_networks(
         on,
@@ -156,6 +140,7 @@ def profile_costs(  # noqa: PLR0913
         settings=settings,
         precision=precision,
         latency=_latencies(missing, on, runtime, wanted, precision, root),
+        force=force,
         n_retries=N_RETRIES,
         progress=progress,
     )

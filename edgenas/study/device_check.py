@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas import spaces
-from edgenas.core.errors import DeviceError, EdgenasError, MissingExtraError
+from edgenas.core.errors import DeviceError, EdgenasError, MissingExtraError, RefusedError
 from edgenas.hardware.cores import cpus_text
 from edgenas.hardware.device import LOCAL, Device
 from edgenas.hardware.lock import DeviceLock, host_holder
@@ -22,20 +22,23 @@ from edgenas.hardware.noise import (
     read_state,
     system_observations,
 )
-from edgenas.hardware.power import find_meter
+from edgenas.hardware.power import Meter, find_meter
 from edgenas.hardware.power.settings import ModelledSettings
-from edgenas.hardware.preparation import Preparation, Prepared
+from edgenas.hardware.preparation import Preparation
 from edgenas.hardware.throttling import ThermalState, read_thermal, throttled
 from edgenas.profiling.workload import model_bytes
 from edgenas.runtimes import RUNTIMES, open_bench
-from edgenas.runtimes.agent_bench import AgentRuntime
+from edgenas.runtimes.agent_bench import AgentBench, AgentRuntime
 from edgenas.runtimes.base import Bench, LoadInfo, runtimes_on
+from edgenas.study import meter_check
 
 _TIMEOUT_S = 60.0
 _LITTLE_DISK_KIB = 200 << 10
 _SLOW_ANSWER_MS = 500.0
 _SPACE = "mbv3_tiny"
 """Its largest network is the one that engines are tried and timed with."""
+_OTHERS = "other engines can be measured all the same"
+_SEE = "the message names the way out; for what it does not, see docs/devices.md"
 
 
 @dataclass(slots=True)
@@ -48,6 +51,8 @@ class DeviceCheck:
     reached: bool = False
     usable: bool = True
     """Whether it can be measured on now: reached, not held, and put into order."""
+    unread: Meter | None = None
+    """A meter that was found and that only the measuring process can read."""
 
     def add(self, name: str, severity: Severity, measured: str, remedy: str = "") -> None:
         """Add an observation."""
@@ -72,6 +77,13 @@ def check_device(device: Device, *, engines: bool = True, noise: bool = True) ->
     elif not engines:
         state = read_state(device.connector)
         check.observations += system_observations(state, state)
+    if check.unread is not None:
+        check.add(
+            meter_check.NAME,
+            "note",
+            f"{check.unread.name}: found, not read: no measuring process ran that could",
+            "have an engine of Python run there (not --no-noise), or name a meter of files",
+        )
     return check
 
 
@@ -86,7 +98,7 @@ def _reach(device: Device, check: DeviceCheck) -> bool:
         again_ms = (time.monotonic() - began) * 1000
         found = device.fingerprint
     except DeviceError as error:
-        check.add(f"device {device.id}", "warning", str(error), "see the message")
+        check.add(f"device {device.id}", "warning", str(error), _SEE)
         check.usable = False
         return False
     check.reached = True
@@ -123,7 +135,7 @@ def _guarded(
     try:
         look(device, check)
     except EdgenasError as error:
-        check.add(look.__name__.strip("_").replace("_", " "), "warning", str(error), "see there")
+        check.add(look.__name__.strip("_").replace("_", " "), "warning", str(error), _SEE)
 
 
 def _holder(device: Device, check: DeviceCheck) -> None:
@@ -207,8 +219,9 @@ def _clocks(device: Device, check: DeviceCheck) -> None:
 
 
 def _zones(state: ThermalState, wanted: tuple[str, ...], check: DeviceCheck) -> None:
-    missing = [zone for zone in wanted if zone not in state.temperatures_c]
+    missing = state.missing(wanted)
     shown = [f"{zone} {c:.1f} °C" for zone, c in state.temperatures_c.items()]
+    shown += [f"{zone} (off)" for zone in state.zones if zone not in state.temperatures_c]
     if missing:
         check.add(
             "thermal zones",
@@ -233,21 +246,26 @@ def _since_boot(state: ThermalState) -> str:
 
 
 def _meter(device: Device, check: DeviceCheck) -> None:
-    """Look for the power meter that the description names."""
+    """Look for the power meter that the description names, and at what it shows."""
     settings = device.description.power
     if settings is None:
         check.add(
-            "power meter", "note", "none described",
+            meter_check.NAME, "note", "none described",
             "energy cannot be measured; name a meter or powers under power: in the description",
         )  # fmt: skip
     elif isinstance(settings, ModelledSettings):
-        check.add("power meter", "note", "none: energy is modelled from the described powers")
+        check.add(
+            meter_check.NAME,
+            "note",
+            "none: energy is modelled from the described powers",
+            "where the device has a meter, name it under power: in the description",
+        )
     else:
         meter = find_meter(device.connector, settings)
-        rate = f"read every {meter.source.interval_s:g} s"
-        if meter.refresh_s is not None:
-            rate += f", a new value every {meter.refresh_s:g} s"
-        check.add("power meter", "ok", f"{meter.name}, {rate}")
+        if meter.source.kind == "files":
+            check.observations.append(meter_check.by_shell(device.connector, meter))
+        else:
+            check.unread = meter
 
 
 def _disk(device: Device, check: DeviceCheck) -> None:
@@ -256,7 +274,9 @@ def _disk(device: Device, check: DeviceCheck) -> None:
     done = device.connector.run(["df", "-Pk", folder], _TIMEOUT_S)
     match = re.search(rb"\s(\d+)\s+(\d+)\s+(\d+)\s+\S+%", done.stdout)
     if match is None:
-        check.add("disk", "note", f"df tells nothing about {folder}")
+        check.add(
+            "disk", "note", f"df tells nothing about {folder}", "see that there is room for models"
+        )
         return
     free_kib = int(match[3])
     tight = free_kib < _LITTLE_DISK_KIB
@@ -273,7 +293,7 @@ def _measure(device: Device, check: DeviceCheck, *, noise: bool) -> None:
     timed = not noise
     try:
         with device.claim():
-            _told_preparation(device.prepared, check)
+            _told_preparation(device, check)
             for name in runtimes_on(device.description):
                 if not _out_of_the_question(device, name):
                     timed = _engine(device, name, check, timed=timed) or timed
@@ -282,7 +302,7 @@ def _measure(device: Device, check: DeviceCheck, *, noise: bool) -> None:
                 check.observations += system_observations(state, state)
     except DeviceError as error:
         check.usable = False
-        check.add(f"device {device.id}", "warning", str(error), "see the message")
+        check.add(f"device {device.id}", "warning", str(error), _SEE)
 
 
 def _out_of_the_question(device: Device, name: str) -> bool:
@@ -292,10 +312,17 @@ def _out_of_the_question(device: Device, name: str) -> bool:
     return not asked and needs_python and device.fingerprint.python is None
 
 
-def _told_preparation(steps: tuple[Prepared, ...], check: DeviceCheck) -> None:
-    for step in steps:
+def _told_preparation(device: Device, check: DeviceCheck) -> None:
+    for step in device.prepared:
         if step.state == "failed":
-            check.add(f"prepare {step.step}", "note", f"not possible: {step.error}")
+            described = device.description.prepare[step.step]
+            remedy = described.remedy if described is not None else ""
+            check.add(
+                f"prepare {step.step}",
+                "note",
+                f"not possible: {step.error}",
+                remedy or f"where it is not needed, prepare: {{{step.step}: null}} leaves it out",
+            )
         else:
             before = f", was {step.before}" if step.before else ""
             word = "taken" if step.state == "done" else "as it should be already"
@@ -320,16 +347,28 @@ def _engine(device: Device, name: str, check: DeviceCheck, *, timed: bool) -> bo
                 f"timer resolution {info.timer_resolution_ns} ns",
             )
             _coverage(name, loaded, check)
+            if isinstance(bench, AgentBench):
+                _read_meter(bench, check)
             if not timed:
                 _noise(device, name, bench, check)
     except MissingExtraError as error:
-        check.add(f"engine {name}", bad, str(error), "see the message")
+        check.add(f"engine {name}", bad, str(error), f"install it there; {_OTHERS}")
         return False
     except EdgenasError as error:
-        check.add(f"engine {name}", bad, f"failed: {error}", "see the message")
+        check.add(f"engine {name}", bad, f"failed: {error}", f"mend it there; {_OTHERS}")
         return False
     check.engines.append(name)
     return True
+
+
+def _read_meter(bench: AgentBench, check: DeviceCheck) -> None:
+    """Read the meter that was found, if only the measuring process can."""
+    meter, check.unread = check.unread, None
+    if meter is not None:
+        try:
+            check.observations.append(meter_check.by_agent(bench, meter))
+        except RefusedError as error:  # the process lives on: it is the meter that fails
+            check.add(meter_check.NAME, "warning", str(error), _SEE)
 
 
 def _coverage(name: str, loaded: LoadInfo, check: DeviceCheck) -> None:

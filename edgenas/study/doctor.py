@@ -22,7 +22,11 @@ from edgenas.study.device_check import check_device
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found; `works` says whether a run can go from data to files here."""
+    """What was found.
+
+    `works` says whether a run can go from data to files with this device; training needs torch
+    here. `exit_code` is about the device alone: 0 if it can be measured.
+    """
 
     version: str
     device: str
@@ -53,10 +57,10 @@ def examine(device: str = "local", *, noise: bool = True) -> Diagnosis:
         check = check_device(on, engines=some and (noise or not here), noise=noise)
     observations += check.observations
     engines = bool(check.engines) or (here and some and not noise)
-    works = torch and engines and check.usable
-    exit_code = 0 if works else MissingExtraError.exit_code
+    exit_code = 0 if engines else MissingExtraError.exit_code
     if not check.usable:
         exit_code = DeviceError.exit_code
+    works = torch and exit_code == 0
     return Diagnosis(f"edgenas {__version__}", check.name, tuple(observations), works, exit_code)
 
 
@@ -116,8 +120,11 @@ def _exporters() -> list[Observation]:
             found.append(Observation(f"export to {name}", "note", "not possible", reason))
             continue
         cannot_run = exporter.unavailable_to_run_reason()
-        text = "writes and runs" if cannot_run is None else f"writes; {cannot_run}"
-        found.append(Observation(f"export to {name}", "ok" if cannot_run is None else "note", text))
+        if cannot_run is None:
+            found.append(Observation(f"export to {name}", "ok", "writes and runs"))
+        else:
+            text = "writes; does not run here, so nothing checks the file's outputs"
+            found.append(Observation(f"export to {name}", "note", text, cannot_run))
     return found
 
 

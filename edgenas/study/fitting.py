@@ -13,7 +13,9 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.version import __version__
-from edgenas.costs.fit_table import fit_table, transfer_table
+from edgenas.costs.active import Criterion, next_networks
+from edgenas.costs.counts import operator_counts
+from edgenas.costs.fit_table import FittedTable, fit_table, transfer_table
 from edgenas.costs.merge import parent_record
 from edgenas.costs.passport import DeviceIdentity, Passport, RuntimeIdentity, SpaceIdentity
 from edgenas.costs.table import CostTable
@@ -94,8 +96,9 @@ def identity_of(  # noqa: PLR0913
         )
         version = version or asked.runtime_version
         threads, delegate = threads or asked.threads, delegate or asked.delegate
+        settings = None if asked.settings is None else dict(asked.settings)
     else:
-        identity = DeviceIdentity.named(device)
+        identity, settings = DeviceIdentity.named(device), None
     engine = RuntimeIdentity(
         name=runtime,
         version=version or "unknown",
@@ -103,6 +106,7 @@ def identity_of(  # noqa: PLR0913
         precision=precision,
         threads=threads,
         affinity=None,
+        settings=settings,
     )
     return identity, engine
 
@@ -115,18 +119,30 @@ def table_from_timings(
     prior: CostTable | None = None,
     transfer: bool = False,
 ) -> CostTable:
-    """Return a table whose costs come from whole networks.
+    """Return a table whose costs come from whole networks: `fit_timings`, then `table_of`."""
+    found = fit_timings(space, timings, prior=prior, transfer=transfer)
+    return table_of(space, found, identity, prior=prior)
+
+
+def fit_timings(
+    space: SearchSpace,
+    timings: Timings,
+    *,
+    prior: CostTable | None = None,
+    transfer: bool = False,
+) -> FittedTable:
+    """Fit the costs of a space's operators to whole networks.
 
     Args:
         space: the networks' space.
         timings: what they took.
-        identity: of what the table is.
-        prior: what is believed before.
+        prior: the latencies that are believed before.
         transfer: carry `prior` over to this device or engine with few networks, in place of
             fitting every cost.
 
     Raises:
-        UsageError: a transfer without a table, or too few networks.
+        UsageError: a transfer without a table, too few networks, or a `prior` of something else
+            than latencies.
         MissingCostError: `prior` lacks an operator of the space.
     """
     if transfer and prior is None:
@@ -134,18 +150,85 @@ def table_from_timings(
     if transfer and timings.at_s is not None:
         raise UsageError("a transfer rests on too few networks to see drift; leave out at_s")
     if prior is not None and transfer:
-        found = transfer_table(prior, space, timings.networks, timings.times_ms)
-    else:
-        found = fit_table(
-            space,
-            timings.networks,
-            timings.times_ms,
-            prior_table=prior,
-            times_at=timings.at_s,
+        return transfer_table(prior, space, timings.networks, timings.times_ms)
+    return fit_table(
+        space,
+        timings.networks,
+        timings.times_ms,
+        prior_table=prior,
+        times_at=timings.at_s,
+    )
+
+
+def networks_to_time(  # noqa: PLR0913
+    space: SearchSpace,
+    timings: Timings,
+    found: FittedTable,
+    n: int,
+    *,
+    by: Criterion = "variance",
+    n_pool: int = 1000,
+    seed: int = 0,
+) -> Genes:
+    """Return the networks whose timing would teach a fit most, the first one most.
+
+    Args:
+        space: the networks' space.
+        timings: what the fit saw.
+        found: the fit.
+        n: how many networks are wanted.
+        by: `variance`: those that the fit is least sure of, or `reduction`: those that make it
+            surest of all others; see `edgenas.costs.active.next_networks`.
+        n_pool: how many random networks they are chosen from, beside the two extremes.
+        seed: decides which those are.
+
+    Returns:
+        Distinct networks that were not timed, shape (n, n_genes).
+
+    Raises:
+        UsageError: there are fewer than `n` to choose from.
+    """
+    extremes = np.stack([space.smallest(), space.largest()])
+    drawn = np.concatenate([extremes, space.sample(n_pool, np.random.default_rng(seed))])
+    both = np.concatenate([space.canonical(timings.networks), drawn])
+    _, first = np.unique(both, axis=0, return_index=True)
+    pool = both[np.sort(first[first >= len(timings.networks)])]
+    if len(pool) < n:
+        raise UsageError(
+            f"{n} networks to time next are asked for; of the {len(drawn)} drawn from {space.name} "
+            f"{len(pool)} are distinct and not timed yet: ask for fewer, or draw more with --pool"
         )
+    counts = operator_counts(space, pool, space.distinct_ops())
+    chosen: Genes = pool[next_networks(found.fitted, counts, n, by=by)]
+    return chosen
+
+
+def entries_of(space: SearchSpace, networks: Genes) -> list[dict[str, Any]]:
+    """Return networks as objects that `read_timings` reads once ``latency_ms`` is in them."""
+    return [
+        {"id": arch.id, "genes": list(arch.genes), "config": space.describe(arch.row)}
+        for arch in space.architectures(networks)
+    ]
+
+
+def table_of(
+    space: SearchSpace,
+    found: FittedTable,
+    identity: tuple[DeviceIdentity, RuntimeIdentity],
+    *,
+    prior: CostTable | None = None,
+) -> CostTable:
+    """Return a fit as a table.
+
+    Args:
+        space: the networks' space.
+        found: the fit.
+        identity: of what the table is.
+        prior: what was believed before it.
+    """
     device, runtime = identity
     passport = Passport(
-        provenance="transferred" if transfer else "fitted",
+        provenance="fitted" if found.ratio is None else "transferred",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         tool_version=__version__,
         space=SpaceIdentity(

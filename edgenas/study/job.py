@@ -14,7 +14,7 @@ from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.costs.conditions import check_aspects
 from edgenas.profiling.whole_networks import NetworkSettings
-from edgenas.profiling.workload import ProfileSettings
+from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
 
 ObjectiveName = Literal[
@@ -128,10 +128,12 @@ class ProfileSection(StrictModel):
 
     What is not given follows from the size of the space's networks. `tables` says which tables may
     be used instead: ``any``, or only the user's ``own`` and never one that came with edgenas.
+    With `missing` only operators that none of them has are timed alone, and fewer networks.
     `networks` is about the tables of other kinds than latency.
     """
 
     tables: Literal["any", "own"] = "any"
+    missing: bool = False
     n_networks: int | None = Field(default=None, ge=20)
     n_operator_visits: int | None = Field(default=None, ge=2)
     n_network_visits: int | None = Field(default=None, ge=2)
@@ -148,8 +150,9 @@ class ProfileSection(StrictModel):
 
     def to_settings(self, space: SearchSpace) -> ProfileSettings:
         """Return the settings that profiling `space` takes."""
-        given = self.model_dump(exclude_none=True, exclude={"tables", "networks"})
-        return ProfileSettings.for_space(space, **given)
+        given = self.model_dump(exclude_none=True, exclude={"tables", "missing", "networks"})
+        few = {"n_networks": MISSING_NETWORKS} if self.missing else {}
+        return ProfileSettings.for_space(space, **few | given)
 
 
 class TrainingSection(StrictModel):

@@ -57,6 +57,7 @@ def measure_model(  # noqa: PLR0913
     device: Device,
     *,
     runtime: str | None = None,
+    precision: str = "float32",
     plan: MeasurementPlan | None = None,
     footprint: bool = False,
     endurance_s: float | None = None,
@@ -69,6 +70,7 @@ def measure_model(  # noqa: PLR0913
         model: an ONNX or TFLite file.
         device: where to measure; held for all of it.
         runtime: which engine; by default the one for the file's suffix.
+        precision: of the file; an engine that builds its own from it has to know.
         plan: how often to time it.
         footprint: measure load time, cold start and peak memory too.
         endurance_s: run it back to back for so long, for the latency under load.
@@ -88,17 +90,24 @@ def measure_model(  # noqa: PLR0913
             chosen,
             paths,
             plan or MeasurementPlan(),
+            precision=precision,
             n_retries=N_RETRIES,
             progress=progress,
         )[_KEY]
-        prints = measure_footprints(device, chosen, paths, progress=progress) if footprint else {}
-        joules = measure_energy(device, chosen, paths, progress=progress) if energy else {}
+        prints, joules = {}, {}
+        if footprint:
+            prints = measure_footprints(
+                device, chosen, paths, precision=precision, progress=progress
+            )
+        if energy:
+            joules = measure_energy(device, chosen, paths, precision=precision, progress=progress)
         endurance = None
         if endurance_s is not None:
             endurance = measure_endurance(
                 device,
                 chosen,
                 artifact.path,
+                precision=precision,
                 duration_s=endurance_s,
                 tail_s=endurance_s / 3,
                 progress=progress,

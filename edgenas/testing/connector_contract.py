@@ -173,6 +173,24 @@ class ConnectorContract:
                 assert shell(connector, 'cat "$1"', remote) == content
                 assert remote.endswith(".onnx")
 
+    def test_discarded_files_can_be_placed_again(
+        self, connector: Connector, tmp_path: Path
+    ) -> None:
+        """Whatever their names; what is here stays, and what else is there too."""
+        names = ("first", "a model's", "-rf", "$(touch pwned)", "a\nb", "*", "\udcff")
+        paths = [tmp_path / f"{name}.onnx" for name in names]
+        for number, path in enumerate(paths):
+            path.write_text(str(number))
+        kept = connector.place(paths[0])
+        placed = [connector.place(path) for path in paths[1:]]
+        for _ in range(2):  # what is not there is no error
+            connector.discard(placed)
+        connector.discard([])
+        for number, path in enumerate(paths):
+            assert path.read_text() == str(number)
+            assert shell(connector, 'cat "$1"', connector.place(path)) == str(number)
+        assert connector.place(paths[0]) == kept
+
     def test_working_folders_are_private_and_removed(
         self, connect: Callable[[], Connector], tmp_path: Path
     ) -> None:

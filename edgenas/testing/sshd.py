@@ -9,11 +9,14 @@ import signal
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from edgenas.hardware.connectors.ssh_settings import SshSettings
 
@@ -32,8 +35,11 @@ KbdInteractiveAuthentication no
 AllowTcpForwarding yes
 MaxStartups 100
 PrintMotd no
-SetEnv HOME={folder}/home
+SetEnv HOME={folder}/home PATH={folder}/bin:{path}
 """
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_REBOOTED_CAT = """if [ "$*" = {path} ]; then echo {boot}; else exec /bin/cat "$@"; fi"""
 _CLIENT = """
 Host {alias}
   HostName {address}
@@ -78,6 +84,24 @@ class Sshd:
         """The server's public key, type and content."""
         return " ".join((self.folder / "host_key.pub").read_text("ascii").split()[:2])
 
+    def stand_in(self, name: str, script: str) -> None:
+        """Have commands of sessions that are called `name` be this script of the shell from now on.
+
+        It takes the place of the machine's own, which the script reaches by its path.
+        """
+        path = self.folder / "bin" / name
+        temporary = path.with_name(f".{name}")
+        temporary.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+        temporary.chmod(0o755)
+        temporary.replace(path)
+
+    def reboot(self) -> None:
+        """Kill all that sessions run, and tell another start of the system from then on."""
+        self.stand_in("cat", _REBOOTED_CAT.format(path=_BOOT_ID, boot=uuid.uuid4()))
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def settings(self, **changes: Any) -> SshSettings:
         """Return settings that reach it; its working folders are under `folder`."""
         base = {
@@ -102,7 +126,8 @@ def running_sshd(folder: Path, *, alias: str = "device", lines: str = "") -> Ite
 
     `lines` are added to its configuration.
 
-    Its sessions have a home of their own there, whose ``.bashrc`` prints something.
+    Its sessions have a home of their own there, whose ``.bashrc`` prints something, and look for
+    programs in its ``bin`` first.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("host_key", "user_key"):
@@ -110,11 +135,12 @@ def running_sshd(folder: Path, *, alias: str = "device", lines: str = "") -> Ite
     if os.geteuid() == 0:  # where the server gives its privileges up
         Path("/run/sshd").mkdir(exist_ok=True)
     home = folder / "home"
-    home.mkdir(exist_ok=True)
+    for path in (home, folder / "bin"):
+        path.mkdir(exist_ok=True)
     (home / ".bashrc").write_text("echo a start-up file of the login shell prints this\n", "utf-8")
     port = _free_port()
     facts = {"address": ADDRESS, "port": port, "folder": folder, "alias": alias}
-    (folder / "server_config").write_text(_SERVER.format(**facts) + lines, "utf-8")
+    (folder / "server_config").write_text(_SERVER.format(**facts, path=_PATH) + lines, "utf-8")
     (folder / "client_config").write_text(_CLIENT.format(**facts, user=getpass.getuser()), "utf-8")
     argv = [_program() or "sshd", "-D", "-f", f"{folder}/server_config", "-E", f"{folder}/log"]
     with subprocess.Popen(argv, start_new_session=True) as process:

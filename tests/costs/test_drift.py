@@ -8,12 +8,14 @@ from edgenas.core.errors import UsageError
 from edgenas.costs.drift import (
     DriftParts,
     autocorrelation,
+    errors_at_other_moments,
     filter_level,
     fit_parts,
     length_bounds,
     separate,
     smooth_level,
 )
+from tests.costs.worlds import wander
 
 Floats = npt.NDArray[np.float64]
 PARTS = DriftParts(fast=0.05, fast_length=2.0, slow=0.1, slow_length=30.0, noise=0.02)
@@ -139,3 +141,29 @@ def test_visits_that_cannot_be_are_refused(
 def test_one_moment_shows_no_drift() -> None:
     with pytest.raises(UsageError, match="time stamps"):
         length_bounds(np.array([1.0, 1.0, 2.0]))
+
+
+def test_errors_of_one_session_are_widened_to_those_of_any_moment() -> None:
+    parts, at = DriftParts(0.02, 2.0, 0.06, 40.0, 0.01), np.arange(100.0)
+    inside: dict[str, list[float]] = {"as timed": [], "widened": []}
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        level = wander(parts, 3000, rng)
+        noise = parts.noise * rng.normal(size=3000)
+        errors = (1 + level) / (1 + level[:100].mean()) * (1 + noise) - 1
+        later = errors[400:]
+        widened = errors_at_other_moments(errors[:100], parts, at)
+        assert len(widened) == 100
+        assert (np.diff(widened) >= 0).all()
+        for name, scores in (("as timed", errors[:100]), ("widened", widened)):
+            low, high = np.quantile(scores, [0.05, 0.95])
+            inside[name].append(float(((later >= low) & (later <= high)).mean()))
+    assert 0.87 < np.mean(inside["widened"]) < 0.96
+    assert np.mean(inside["as timed"]) < 0.82
+
+
+def test_errors_of_a_machine_that_stands_still_stay_as_they_are() -> None:
+    errors = np.random.default_rng(0).normal(0, 0.02, 50)
+    still = DriftParts(1e-9, 1.0, 1e-9, 50.0, 0.02)
+    found = errors_at_other_moments(errors, still, np.arange(50.0))
+    assert found == pytest.approx(np.sort(errors), abs=1e-6)

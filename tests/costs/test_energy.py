@@ -74,6 +74,15 @@ def test_the_power_of_the_kind_that_most_time_is_spent_in_is_found(truth: Truth)
     assert found[main] == pytest.approx(truth.powers_mw[main], rel=0.2)
 
 
+def test_a_fit_may_leave_networks_out(truth: Truth) -> None:
+    few = slice(0, 18)
+    prior = energy_prior(truth.ops, truth.time_ms, truth.counts[few], truth.network_mj[few])
+    assert (prior > 0).all()
+    assert np.median(np.abs(prior / truth.energy_mj - 1)) < 0.5
+    with pytest.raises(CostError, match="energies of 18 networks; at least 20"):
+        power_by_kind(truth.ops, truth.time_ms, truth.counts[few], truth.network_mj[few])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

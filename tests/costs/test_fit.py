@@ -1,5 +1,6 @@
 """Costs from whole networks: true costs come back, drift goes, intervals hold, nothing leaks."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -9,23 +10,9 @@ import pytest
 from edgenas.core.errors import UsageError
 from edgenas.costs import conformal
 from edgenas.costs.fit import FLOOR, Fitted, fit_costs
+from tests.costs.worlds import world
 
 Floats = npt.NDArray[np.float64]
-
-
-def world(
-    seed: int, n: int = 200, *, noise: float = 0.01, drift: float = 0.0
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Returns counts, times, moments and true costs of networks with 8 layers of 5 options."""
-    rng = np.random.default_rng(seed)
-    cost = rng.uniform(0.5, 3, 40)
-    counts = np.zeros((n, 40))
-    for layer in range(8):
-        counts[np.arange(n), 5 * layer + rng.integers(0, 5, n)] = 1
-    at = np.arange(n, dtype=float)
-    level = drift * (np.sin(at / 25) + (at > n / 2))
-    times = (2 + counts @ cost) * (1 + level) * (1 + noise * rng.standard_t(5, n))
-    return counts, times, at, cost
 
 
 @cache
@@ -104,12 +91,15 @@ def test_forecasts_follow_the_machine_and_never_look_ahead() -> None:
     late = test[-50:]
     assert error(past[-50:], late) < 0.6 * error(found.predict(counts[late]), late)
     # Times after a moment change nothing at that moment, with the hyperparameters held.
-    source = found.regression
-    source.network_ms = np.where(at[train] < 130, source.network_ms, 50.0)
-    again = found.forward(counts[test], at[test], costs_from="past")
+    changed = np.where(at[train] < 130, times[train], 50.0)
+    other = fit_costs(counts[train], changed, np.ones(40), times_at=at[train])
+    other = replace(other, hyperparameters=found.hyperparameters)
+    again = other.forward(counts[test], at[test], costs_from="past")
     before = at[test] < 130
-    assert again[before] == pytest.approx(past[before], rel=1e-9)
+    assert again[before] == pytest.approx(past[before], rel=1e-9, nan_ok=True)
     assert again[~before] != pytest.approx(past[~before], rel=1e-3)
+    # The first ten training networks were timed at 0, 2, ..., 18.
+    assert (np.isnan(past) == (at[test] <= 18)).all()
 
 
 def test_a_belief_decides_where_networks_say_nothing() -> None:
@@ -136,6 +126,32 @@ def test_sure_operators_have_no_correction_of_their_own() -> None:
     found = fit_costs(counts, times, guess, std, overhead_ms=2.0)
     # It moves with what all operators have in common, and by nothing of its own.
     assert found.std_ms[0] < 0.5 * np.median(found.std_ms[1:])
+
+
+@pytest.mark.parametrize("factor", [0.1, 20.0])
+def test_a_prior_of_another_speed_teaches_the_same(factor: float) -> None:
+    counts, times, _, cost = world(8, 60)
+    rng = np.random.default_rng(1)
+    guess, std = cost * rng.uniform(0.7, 1.3, 40), rng.uniform(0.05, 0.5, 40)
+    one = fit_costs(counts, times, guess, std, overhead_ms=2.0)
+    other = fit_costs(counts, times, factor * guess, factor * std, overhead_ms=2 * factor)
+    assert other.hyperparameters == pytest.approx(one.hyperparameters, rel=1e-4)
+    assert other.cost_ms == pytest.approx(one.cost_ms, rel=1e-4)
+
+
+def test_a_network_left_out_has_no_part_in_its_prior() -> None:
+    counts, times, _, _ = world(13, 60)
+    masks = []
+
+    def priced(seen: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
+        masks.append(seen)
+        return np.full(40, float(times[seen].mean()) / 8), 1.0
+
+    found = fit_costs(counts, times, priced)
+    folded = [mask for mask in masks if not mask.all()]
+    assert len(folded) == 10
+    assert (np.sum([~mask for mask in folded], axis=0) == 1).all()
+    assert found.prior_of(folded[0]).mean_ms[1] != found.prior_of(folded[1]).mean_ms[1]
 
 
 def test_costs_have_a_floor_and_the_sum_stays_right() -> None:

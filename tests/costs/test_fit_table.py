@@ -8,13 +8,17 @@ from edgenas.core.architecture import Genes
 from edgenas.core.counts import n_macs
 from edgenas.core.errors import MissingCostError, UsageError
 from edgenas.core.ops import OpSpec
+from edgenas.costs.conformal import interval
 from edgenas.costs.counts import operator_counts
+from edgenas.costs.drift import DriftParts
 from edgenas.costs.fit_table import fit_table, transfer_table
 from edgenas.costs.rows import checked
 from edgenas.costs.table import CostTable
 from edgenas.spaces import get
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import expand
+from tests.costs.conftest import table_of_kind
+from tests.costs.worlds import wander
 
 Floats = npt.NDArray[np.float64]
 SPACE = get("mbv3_tiny", resolutions=[28])
@@ -68,6 +72,14 @@ def test_a_table_is_fitted_from_whole_networks_alone() -> None:
     assert found.rows[3].n_visits == int((used[:, 3] > 0).sum())
 
 
+def test_prices_of_the_prior_are_those_of_the_networks_that_are_seen() -> None:
+    networks = SPACE.sample(40, np.random.default_rng(13))
+    found = fit_table(SPACE, networks, times(SPACE, networks)).fitted
+    everything, some = np.ones(40, dtype=bool), np.arange(40) < 36
+    whole, part = (found.prior_of(seen).mean_ms[1:] for seen in (everything, some))
+    assert np.ptp(part / whole) > 1e-6  # other proportions, not another level alone
+
+
 def test_several_sessions_widen_the_scores() -> None:
     networks = SPACE.sample(60, np.random.default_rng(4))
     one = fit_table(SPACE, networks, times(SPACE, networks)).calibration
@@ -90,8 +102,51 @@ def test_drift_of_the_machine_stays_out_of_a_fitted_table() -> None:
     found = fit_table(SPACE, networks, drifting, times_at=at)
     assert found.calibration.held_out.mape < 0.5 * plain.mape
     assert "slow_length" in found.calibration.hyperparameters
+    before, after = (
+        found.calibration.autocorrelation,
+        found.calibration.autocorrelation_without_drift,
+    )
+    assert before is not None
+    assert after is not None
+    assert after < 0.3
+    assert before > 0.7
     with pytest.raises(UsageError, match="one session"):
         fit_table(SPACE, networks, np.vstack([drifting, drifting]), times_at=at)
+
+
+def test_a_network_does_not_explain_its_own_error_as_drift() -> None:
+    """Noise has no memory: no level that others show makes a network's own noise smaller."""
+    rng = np.random.default_rng(14)
+    networks = SPACE.sample(100, rng)
+    noise = 0.04 * rng.normal(size=100)
+    level = 1 + wander(DriftParts(0.15, 4.0, 0.0, 1.0, 0.0), 100, rng)
+    noisy = times(SPACE, networks) * level * (1 + noise)
+    record = fit_table(SPACE, networks, noisy, times_at=np.arange(100.0)).calibration
+    assert record.held_out.mape > 0.9 * np.abs(noise).mean()
+
+
+def test_intervals_hold_on_a_machine_that_drifts(space: SearchSpace) -> None:
+    """Ninety of a hundred networks timed at any later moment are inside; noise alone holds few."""
+    rng = np.random.default_rng(15)
+    ops = space.distinct_ops()
+    parts = DriftParts(0.05, 3.0, 0.08, 12.0, 0.0)
+    inside: list[float] = []
+    of_noise: list[float] = []
+    for _ in range(6):
+        timed, new = space.sample(120, rng), space.sample(2000, rng)
+        level = 1 + wander(parts, 6000, rng)
+        later = level[rng.integers(500, 6000, 2000)] * times(space, new, int(rng.integers(1000)))
+        found = fit_table(
+            space, timed, times(space, timed) * level[:120], times_at=np.arange(120.0)
+        )
+        counts = operator_counts(space, new, ops)
+        errors = later / found.fitted.predict(counts) - 1
+        promised = np.array(found.calibration.scores)
+        for scores, shares in ((promised, inside), (found.fitted.scores, of_noise)):
+            low, high = interval(scores, 0.9)
+            shares.append(float(((errors >= low) & (errors <= high)).mean()))
+    assert 0.84 < np.mean(inside) < 0.96
+    assert np.mean(of_noise) < 0.7
 
 
 def test_a_table_is_carried_with_ten_networks(space: SearchSpace, table: CostTable) -> None:
@@ -125,6 +180,15 @@ def test_a_prior_table_without_an_operator_is_refused(space: SearchSpace, table:
         fit_table(space, networks, times(space, networks), prior_table=table)
     with pytest.raises(MissingCostError):
         transfer_table(table, space, networks, times(space, networks))
+
+
+def test_a_prior_table_of_another_kind_is_refused(space: SearchSpace, table: CostTable) -> None:
+    networks = space.sample(10, np.random.default_rng(12))
+    energy = table_of_kind(table, "energy")
+    with pytest.raises(UsageError, match="holds energy in mJ; a table of latencies is needed"):
+        fit_table(space, networks, times(space, networks), prior_table=energy)
+    with pytest.raises(UsageError, match="a table of latencies is needed"):
+        transfer_table(energy, space, networks, times(space, networks))
 
 
 def test_timings_of_other_networks_are_refused() -> None:

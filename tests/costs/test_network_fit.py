@@ -1,6 +1,7 @@
 """Costs that only whole networks show: each kind's truth is found again from its networks."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,7 @@ import pytest
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import OpSpec
+from edgenas.costs import network_fit
 from edgenas.costs.features import operator_drivers
 from edgenas.costs.fit_table import operator_counts
 from edgenas.costs.kinds import KINDS, Kind
@@ -93,6 +95,26 @@ def test_memory_is_not_moved_by_sessions(world: World) -> None:
         spread[kind] = float(np.ptp(np.quantile(fit.scores, [0.05, 0.95])))
     assert spread["peak_memory"] < 0.015
     assert spread["load"] > 2 * spread["peak_memory"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "prior"), [("energy", "energy_prior"), ("load", "driven_prior")], ids=str
+)
+def test_networks_left_out_have_no_part_in_the_prior(
+    world: World, kind: Kind, prior: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, seen = getattr(network_fit, prior), []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(len(arguments[-1]))
+        return real(*arguments)
+
+    monkeypatch.setattr(network_fit, prior, watched)
+    costs = world.measured(kind)[:, :LEAST_NETWORKS]
+    networks = world.networks[:LEAST_NETWORKS]
+    fit_networks(world.space, kind, networks, costs, latency=world.latency)
+    assert set(seen) == {LEAST_NETWORKS, LEAST_NETWORKS - 2}
+    assert seen.count(LEAST_NETWORKS - 2) == 10
 
 
 def test_one_session_has_no_ceiling(world: World) -> None:

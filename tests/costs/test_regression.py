@@ -101,6 +101,38 @@ def test_costs_and_drift_add_up_to_what_is_explained() -> None:
     assert (variance >= 0).all()
 
 
+@pytest.mark.parametrize("drift", [True, False])
+def test_means_are_those_of_the_posterior(drift: bool) -> None:
+    one = make(drift=drift)
+    values = {name: VALUES[name] for name in one.prior.amplitudes}
+    found = one.posterior(values)
+    mean, solved = one.means(values)
+    assert mean == pytest.approx(found.mean_ms)
+    assert solved == pytest.approx(found.solved)
+
+
+def test_drift_at_other_moments_is_that_of_dense_conditioning() -> None:
+    one = make()
+    assert one.at is not None
+    _, solved = one.means(VALUES)
+    _, drift, _ = one.split(VALUES)
+    assert one.drift_at(VALUES, one.at, solved) == pytest.approx(drift)
+    asked = np.array([-3.0, 2.5, 100.0])
+    moments = np.concatenate([one.at, asked])
+    distance = np.abs(moments[:, None] - moments[None])
+    kernel = sum(
+        VALUES[name] ** 2 * np.exp(-distance / VALUES[f"{name}_length"])
+        for name in ("fast", "slow")
+    )
+    middle = np.eye(15) - np.repeat([1 / 12, 0.0], [12, 3])  # off the mean of the networks
+    shared = (middle @ kernel @ middle.T)[12:, :12] * one.level_ms
+    expected = shared @ np.linalg.solve(total_covariance(one), one.residual_ms)
+    assert one.drift_at(VALUES, asked, solved) == pytest.approx(expected)
+    without = make(drift=False)
+    _, solved = without.means({"own": 0.3, NOISE: 0.05})
+    assert without.drift_at({}, asked, solved).tolist() == [0.0, 0.0, 0.0]
+
+
 def test_centring_takes_the_mean_off() -> None:
     kernel = np.exp(-np.abs(np.subtract.outer(np.arange(5.0), np.arange(5.0))))
     assert centred(kernel).sum(axis=0) == pytest.approx(np.zeros(5))

@@ -308,6 +308,30 @@ def test_a_difference_can_be_accepted_and_is_told(
     assert table.check_serves(space, ASKED, accept=ASPECTS) == ()
 
 
+def test_settings_that_are_not_told_are_not_the_same(space: SearchSpace, table: CostTable) -> None:
+    asked = replace(ASKED, settings={"affinity": "big", "providers": ["A", "B"]})
+    expected = (
+        r"the engine's affinity is unknown, asked: big; "
+        r"the engine's providers is unknown, asked: A, B; run"
+    )
+    with pytest.raises(TableMismatchError, match=expected):
+        table.check_serves(space, asked)
+    with pytest.raises(TableMismatchError, match=r"--accept-mismatch settings, and every"):
+        table.check_serves(space, asked)
+    assert len(table.check_serves(space, asked, accept=["settings"])) == 2
+
+
+def test_settings_must_be_the_same(space: SearchSpace, table: CostTable) -> None:
+    told = {"affinity": [4, 5], "accelerators": ["Orin"]}
+    engine = table.passport.runtime.model_copy(update={"settings": told})
+    table.passport = table.passport.model_copy(update={"runtime": engine})
+    assert table.check_serves(space, replace(ASKED, settings=told)) == ()
+    (found,) = table.mismatches(space, replace(ASKED, settings={**told, "affinity": "auto"}))
+    assert str(found) == "the engine's affinity is 4, 5, asked: auto"
+    (found,) = table.mismatches(space, replace(ASKED, settings={"affinity": [4, 5]}))
+    assert str(found) == "the engine's accelerators is Orin, asked: unknown"
+
+
 def test_only_aspects_can_be_accepted(space: SearchSpace, table: CostTable) -> None:
     with pytest.raises(UsageError, match=r"differ in 'devices'; allowed: .*nearest: device"):
         table.check_serves(space, ASKED, accept=["devices"])

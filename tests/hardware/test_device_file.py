@@ -91,6 +91,7 @@ def test_a_users_file_may_extend_the_shipped_one_that_it_hides(home: Path) -> No
     [
         (CHILD + "throttling: {pause: 1}\n", r"child.yaml:5: unknown key 'pause' in throttling"),
         (CHILD + "throttling: {resume_below_c: 90}\n", "resume_below_c must not be above"),
+        (CHILD + "throttling: {zones: [a, 'b|']}\n", "child.yaml:5: .*zones"),
         (CHILD + "prepare: {first: {timeout_s: 0}}\n", "child.yaml:5: .*timeout_s"),
         (CHILD + "prepare: {x: {do: fly}}\n", "'fly' is not allowed; allowed: run, write"),
         (CHILD + "prepare: {x: {do: run, run: [a]}}\n", "key 'undo' is missing"),

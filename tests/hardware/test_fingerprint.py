@@ -103,6 +103,42 @@ machdep.cpu.brand_string: Apple M2
 """
 
 
+GPU = """Model: \t\t NVIDIA {model}
+IRQ:   \t\t 62
+GPU UUID: \t GPU-0c6ff0d1-0000-0000-0000-000000000000
+Video BIOS: \t 96.00.89.00.01
+Bus Type: \t PCIe
+"""
+
+
+def board(online: int, *kinds: str, model: str = "Some Board", tree: bool = True) -> str:
+    """What an ARM board prints whose cores are of these kinds, the first `online` of them on."""
+    identity = {"denver": ("0x4e", "0x003", 64), "a57": ("0x41", "0xd07", 32)}
+    cores, files = [], []
+    for cpu, kind in enumerate(kinds):
+        implementer, part, l1d_kib = identity.get(kind, ("0x41", "0xd42", 64))
+        folder = f"/sys/devices/system/cpu/cpu{cpu}"
+        if tree:
+            files.append(f"#=# {folder}/of_node/compatible\nvendor,{kind}\0arm,armv8\0\n")
+        if cpu >= online:
+            continue
+        cores.append(
+            f"processor\t: {cpu}\nmodel name\t: ARMv8 Processor rev 1 (v8l)\n"
+            f"Features\t: fp asimd\nCPU implementer\t: {implementer}\nCPU part\t: {part}\n"
+        )
+        files.append(f"#=# {folder}/topology/core_id\n{cpu}\n")
+        files.append(f"#=# {folder}/cache/index0/level\n1\n")
+        files.append(f"#=# {folder}/cache/index0/type\nData\n")
+        files.append(f"#=# {folder}/cache/index0/size\n{l1d_kib}K\n")
+    return (
+        "#=# uname\nLinux\naarch64\n5.15.148-tegra\n#=# /proc/cpuinfo\n"
+        + "\n".join(cores)
+        + f"#=# /proc/device-tree/model\n{model}\0\n"
+        + f"#=# /sys/devices/system/cpu/present\n0-{len(kinds) - 1}\n"
+        + "".join(files)
+    )
+
+
 def test_of_this_machine() -> None:
     connector = LocalConnector()
     found = take_fingerprint(connector, connector.python)
@@ -133,6 +169,52 @@ def test_of_two_kinds_of_arm_cores() -> None:
     assert found.cpu_name == "Some Board Rev 1.0"
     assert found.simd == ("asimd", "asimddp")
     assert found.slug.startswith("some-board-rev-1-0-2c-")
+    assert (found.board, found.core_kinds) == ("Some Board Rev 1.0", ())
+
+
+def test_cores_that_are_switched_off_are_the_boards_all_the_same() -> None:
+    """In its power mode of 7 W an Orin Nano has four of its six cores online."""
+    orin = ["a78ae"] * 6
+    part, whole = (parse_facts(board(n, *orin), None) for n in (4, 6))
+    assert (part.n_physical, whole.n_physical) == (4, 6)
+    assert (part.n_logical, part.core_kinds) == (6, ("vendor,a78ae",))
+    assert part.board == "Some Board"
+    assert (part.match_key, part.slug) == (whole.match_key, whole.slug)
+    assert part.slug.startswith("armv8-rev-1-v8l-6c-")
+    assert part.match_key != parse_facts(board(4, *["a78ae"] * 8), None).match_key
+    assert part.match_key != parse_facts(board(4, *["a76"] * 6), None).match_key
+
+
+def test_a_whole_kind_of_cores_that_is_switched_off_is_in_the_device_tree() -> None:
+    """As the Denver cores of a Jetson TX2 are in its mode Max-Q."""
+    tx2 = ["a57"] * 4 + ["denver"] * 2
+    part, whole = (parse_facts(board(n, *tx2), None) for n in (4, 6))
+    assert (len(part.cpu), len(whole.cpu)) == (1, 2)
+    assert (part.l1d_kib, whole.l1d_kib) == (32, 64)
+    assert part.core_kinds == ("vendor,a57", "vendor,denver")
+    assert part.match_key == whole.match_key
+    hidden = [parse_facts(board(n, *tx2, tree=False), None) for n in (4, 6)]
+    assert [one.n_logical for one in hidden] == [6, 6]
+    assert hidden[0].match_key != hidden[1].match_key  # nothing tells of the kind that is off
+
+
+def test_gpus_are_named_one_by_one() -> None:
+    folder = "#=# /proc/driver/nvidia/gpus/0000:"
+    text = f"{folder}81:00.0/information\n{GPU.format(model='RTX 4090')}"
+    text += f"{folder}01:00.0/information\n{GPU.format(model='H100 80GB HBM3')}"
+    text += f"{folder}02:00.0/information\nnothing of a model\n"
+    found = parse_facts(X86 + text, None)
+    assert found.gpus == ("NVIDIA H100 80GB HBM3", "NVIDIA RTX 4090")
+    assert found.match_key == parse_facts(X86, None).match_key
+
+
+@pytest.mark.parametrize(
+    ("text", "key"), [(X86, "0a2eedb4d9294db4"), (MAC, "87bd55c1f44158d8")], ids=["x86", "mac"]
+)
+def test_the_keys_that_tables_carry_stay(text: str, key: str) -> None:
+    assert parse_facts(text, None).match_key == key
+    text += "#=# /sys/devices/system/cpu/present\n0-7\n"  # some of them switched off
+    assert parse_facts(text, None).match_key == key
 
 
 def test_of_a_mac() -> None:
@@ -150,6 +232,10 @@ def test_of_a_mac() -> None:
         ("python", "3.13.0", True),
         ("memory_kib", 1, True),
         ("hypervisor", False, True),
+        ("board", "other", True),
+        ("gpus", ("other",), True),
+        ("core_kinds", ("other", "more"), True),
+        ("n_physical", 7, False),
         ("n_logical", 4, False),
         ("l3_kib", 1, False),
         ("cpu_name", "other", False),

@@ -208,7 +208,7 @@ def test_a_lock_that_was_removed_is_lost(folder: Path) -> None:
         for path in (folder / "edgenas.lock").iterdir():
             path.unlink()
         held.beat()
-        assert held.lost == "somebody removed it"
+        assert held.lost == "removed by somebody"
 
 
 def test_a_lock_that_a_cut_connection_left_does_not_hold_its_own_process_back(

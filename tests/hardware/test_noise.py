@@ -9,6 +9,7 @@ import pytest
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.hardware.connectors.local import LocalConnector
 from edgenas.hardware.noise import (
+    NoiseFloor,
     Observation,
     SystemState,
     judge,
@@ -95,23 +96,65 @@ class FakeVisit:
     samples_ms: Sequence[float]
 
 
+@dataclass(frozen=True)
 class FakeBench:
-    """Answers with what it was asked."""
+    """Answers with what it was asked; a visit lasts `visit_s`."""
+
+    visit_s: float = 0.0
 
     def visit(
-        self, keys: Sequence[str], *, n_runs: int, n_warmup: int, timeout_s: float
+        self,
+        keys: Sequence[str],
+        *,
+        n_runs: int,
+        n_warmup: int,
+        timeout_s: float,
+        deadline_s: float | None = None,
     ) -> list[FakeVisit]:
-        assert (set(keys), n_warmup, timeout_s) == ({"model"}, 2, 9.0)
-        return [FakeVisit([1.0 + index] * n_runs) for index, _ in enumerate(keys)]
+        assert deadline_s is not None
+        assert (set(keys), n_warmup, timeout_s) == ({"model"}, 2, deadline_s + 9.0)
+        return [
+            FakeVisit([1.0 + index] * n_runs)
+            for index, _ in enumerate(keys)
+            if index * self.visit_s < deadline_s
+        ]
 
 
-def test_follows_the_plan() -> None:
-    floor = noise_floor(
-        FakeBench(),
+def floor_of(bench: FakeBench, n_visits: int, deadline_s: float | None = None) -> NoiseFloor:
+    return noise_floor(
+        bench,
         "model",
         connector=LocalConnector(),
         timer_resolution_ns=50,
-        plan=MeasurementPlan(n_visits=5, n_runs=2, n_warmup=2, timeout_s=9.0),
+        plan=MeasurementPlan(n_visits=n_visits, n_runs=2, n_warmup=2, timeout_s=9.0),
+        deadline_s=deadline_s,
     )
+
+
+def test_follows_the_plan() -> None:
+    floor = floor_of(FakeBench(), 10)
     assert floor.latency_ms == 1.0
-    assert floor.slow_share == pytest.approx(0.8)
+    assert floor.slow_share == pytest.approx(0.9)
+    assert "visits" not in {one.name for one in floor.observations}
+
+
+def test_an_engine_that_starts_for_seconds_is_judged_by_what_came_back() -> None:
+    """As trtexec on a Jetson Nano: seven seconds a visit, sixty visits planned."""
+    floor = floor_of(FakeBench(visit_s=7.0), 60)
+    cut = observation(floor.observations, "visits")
+    assert (cut.severity, cut.measured) == ("note", "9 of 60 within 60 s")
+    assert cut.remedy
+    assert observation(floor.observations, "spread between visits").severity == "warning"
+
+
+def test_too_few_visits_are_not_judged() -> None:
+    floor = floor_of(FakeBench(visit_s=7.0), 60, deadline_s=20.0)
+    few = observation(floor.observations, "spread of timings")
+    assert few.measured == "3 visit(s) are too few to tell"
+    assert few.remedy.startswith("8 are needed")
+    assert not {one.name for one in floor.observations} & {
+        "spread within a visit",
+        "spread between visits",
+        "visits in a slow state",
+    }
+    assert floor.latency_ms == 1.0

@@ -28,9 +28,12 @@ class Board(FakeConnector):
         super().__init__(address="fake:board")
         self.started("boot-1", part="0xd0b")
 
-    def started(self, boot: str, *, part: str) -> None:
-        cpuinfo = f"processor : 0\nCPU part : {part}\n"
+    def started(self, boot: str, *, part: str, n_online: int = 6) -> None:
+        cpuinfo = "\n".join(f"processor : {n}\nCPU part : {part}\n" for n in range(n_online))
         facts = f"{MARK} uname\nLinux\naarch64\n6.1\n{MARK} /proc/cpuinfo\n{cpuinfo}"
+        facts += f"\n{MARK} /sys/devices/system/cpu/present\n0-5\n"
+        for n in range(n_online):
+            facts += f"{MARK} /sys/devices/system/cpu/cpu{n}/topology/core_id\n{n}\n"
         self.boot = boot
         self.answers = {
             ("cat",): f"{boot}\n", ("true",): "", "take": "taken\n", "beat": "kept\n",
@@ -97,6 +100,21 @@ def test_other_hardware_is_refused_and_left_as_it_is(board: Board) -> None:
     board.started("boot-2", part="0xd0b")
     assert device(board).restore() == ["mode", "clocks"]
     assert (board.count("unfix"), board.count("m", "3")) == (0, 1)
+
+
+def test_a_board_that_switches_cores_off_is_the_same_one(board: Board) -> None:
+    """A power mode does so, which a step of its own may have changed before the board was lost."""
+    mine = device(board)
+    with mine.claim():
+        assert (mine.fingerprint.n_logical, mine.fingerprint.n_physical) == (6, 6)
+        board.started("boot-2", part="0xd0b", n_online=4)
+        mine.renew()
+    lost = pytest.raises(DeviceError, match="is not as it was")
+    with lost, device(board).claim():
+        board.reachable = False
+    board.reachable = True
+    board.started("boot-3", part="0xd0b", n_online=2)
+    assert device(board).restore() == ["mode", "clocks"]
 
 
 def test_a_device_that_is_out_of_reach_cannot_be_renewed(board: Board) -> None:

@@ -1,9 +1,12 @@
 """Throttling: what boards, PCs and phones tell, what counts, and waiting until it is over."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import yaml
 
 from edgenas.core.errors import DeviceError, DeviceTimeoutError
 from edgenas.hardware.connectors.local import LocalConnector
@@ -18,6 +21,7 @@ from edgenas.hardware.throttling import (
 )
 from edgenas.testing.fake_connector import FakeConnector
 
+ROOT = Path(__file__).resolve().parents[2]
 THERMAL, FREQ = "/sys/class/thermal", "/sys/devices/system/cpu/cpufreq"
 LIMITS = ThrottlingLimits(
     zones=("cpu-thermal",), pause_above_c=80, resume_below_c=60, check_every_s=5
@@ -67,6 +71,45 @@ def test_a_jetson() -> None:
     assert state.hottest_c(("battery",)) == 28.5
     assert state.cooling == {"thermal-cpufreq-0 (cooling_device1)": 3}
     assert state.counters == {"/sys/class/hwmon/hwmon2/oc1_event_cnt": 7}
+
+
+def orin(*, gpu: str = "-256000", names: str = "{}-thermal", alert: int = 0, down: int = 0) -> str:
+    """A Jetson Orin Nano whose GPU is off; `names` is how its JetPack calls zones."""
+    if names != "{}-thermal":
+        cpu, gpu_zone = names.format("CPU"), names.format("GPU")
+    else:
+        cpu, gpu_zone = "cpu-thermal", "gpu-thermal"
+    return (
+        f"#=# {THERMAL}/thermal_zone0/type\n{cpu}\n#=# {THERMAL}/thermal_zone0/temp\n72000\n"
+        f"#=# {THERMAL}/thermal_zone1/type\n{gpu_zone}\n#=# {THERMAL}/thermal_zone1/temp\n{gpu}\n"
+        f"#=# {THERMAL}/thermal_zone2/type\ncv0-thermal\n"
+        f"#=# {THERMAL}/cooling_device0/type\nhot-surface-alert\n"
+        f"#=# {THERMAL}/cooling_device0/cur_state\n{alert}\n"
+        f"#=# {THERMAL}/cooling_device1/type\ncpu-throttle-alert\n"
+        f"#=# {THERMAL}/cooling_device1/cur_state\n{down}\n"
+    )
+
+
+@pytest.mark.parametrize("names", ["{}-thermal", "{}-therm"], ids=["JetPack 6", "JetPack 5"])
+@pytest.mark.parametrize("gpu", ["-256000", "", "61000"], ids=["off", "unreadable", "on"])
+def test_an_orin_is_watched_as_its_file_says(names: str, gpu: str) -> None:
+    document = yaml.safe_load((ROOT / "devices/jetson-orin-nano.yaml").read_text())
+    limits = ThrottlingLimits.model_validate_json(json.dumps(document["throttling"]))
+    connector, _ = board(orin(names=names, gpu=gpu))
+    watch = ThrottlingWatch(connector, limits)
+    assert watch.pauses == []
+    assert watch.reference.hottest_c(limits.zones) == 72.0
+    assert len(watch.reference.zones) == 3
+    hot = orin(names=names, gpu="85500")
+    assert throttled(parse_thermal(hot), limits) == ("85.5 °C, allowed 85 °C",)
+
+
+def test_a_surface_that_is_hot_to_touch_slows_nothing_down() -> None:
+    """From 70 °C on an Orin says so; it throttles from 99 °C on, and says that too."""
+    ready = parse_thermal(orin())
+    assert throttled(parse_thermal(orin(alert=1)), ThrottlingLimits(), reference=ready) == ()
+    (found,) = throttled(parse_thermal(orin(down=1)), ThrottlingLimits(), reference=ready)
+    assert found == "cpu-throttle-alert (cooling_device1) cools at level 1, 0 before"
 
 
 def test_a_phone() -> None:
@@ -206,6 +249,8 @@ def test_a_zone_that_is_not_there_is_refused() -> None:
     connector, _ = board(pi())
     with pytest.raises(DeviceError, match=r"no thermal zones gpu; it has cpu-thermal"):
         ThrottlingWatch(connector, ThrottlingLimits(zones=("gpu",)))
+    with pytest.raises(DeviceError, match=r"no thermal zones gpu\|GPU; it has cpu-thermal"):
+        ThrottlingWatch(connector, ThrottlingLimits(zones=("cpu-thermal|CPU", "gpu|GPU")))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,9 @@ class FakeBench:
         return SimpleNamespace(engine_version=self.version, affinity=(0,))
 
     @contextmanager
-    def open(self, device: Device, runtime: str, *, timeout_s: float) -> Iterator["FakeBench"]:
+    def open(
+        self, device: Device, runtime: str, *, precision: str, timeout_s: float
+    ) -> Iterator["FakeBench"]:
         self.processes.append(FakeProcess())
         with device.claim():
             yield self

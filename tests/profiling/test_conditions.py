@@ -9,13 +9,15 @@ from typing import Any
 
 import pytest
 
-from edgenas.core.errors import AgentError, DeviceError
+from edgenas.core.errors import AgentError, DeviceError, TableMismatchError
 from edgenas.core.schema import dump_yaml
 from edgenas.costs.store import table_path, user_tables
 from edgenas.costs.table import CostTable
+from edgenas.hardware.description import DeviceDescription
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.profile import profile
+from edgenas.profiling.tabulate import decisive_settings
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.runtimes.bench import engine_version, open_bench
 from edgenas.spaces.base import SearchSpace
@@ -32,9 +34,9 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     opened = OnnxRuntime.open
 
-    def counted(self: OnnxRuntime, device: Device, *, timeout_s: float) -> Any:
+    def counted(self: OnnxRuntime, device: Device, **others: Any) -> Any:
         found.append(self.name)
-        return opened(self, device, timeout_s=timeout_s)
+        return opened(self, device, **others)
 
     monkeypatch.setattr(OnnxRuntime, "open", counted)
     return found
@@ -66,6 +68,74 @@ def interpreter(folder: Path, setting: str = "") -> str:
     path.write_text(f'#!/bin/sh\n{setting} exec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return str(path)
+
+
+def settings_of(device: Device, runtime: str, **block: Any) -> dict[str, Any]:
+    """Return the settings in a table's passport with a runtime set up in this way."""
+    values = device.description.model_dump()
+    values["runtimes"][runtime] |= block
+    return decisive_settings(Device(DeviceDescription(**values), device.connector), runtime)
+
+
+def test_what_decides_times_is_told_whole(device: Device) -> None:
+    assert settings_of(device, "litert") == {"affinity": "auto"}
+    assert settings_of(device, "onnxruntime", threads=2, affinity=[0]) == {
+        "affinity": [0],
+        "providers": ["CPUExecutionProvider"],
+    }
+    told = settings_of(
+        device, "benchmark_model", device_binary="/x", version="2", op_profiling=False
+    )
+    assert told == {"affinity": "auto"}  # the program is in the engine's version
+
+
+@pytest.mark.parametrize(
+    ("runtime", "block"),
+    [
+        ("onnxruntime", {"providers": ["CUDAExecutionProvider", "CPUExecutionProvider"]}),
+        ("benchmark_model", {"delegate": "gpu"}),
+        ("tensorrt", {}),
+        ("trtexec", {"program": "/trtexec"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("facts", "accelerators"),
+    [
+        ({"gpus": ("NVIDIA H100",), "board": "A board"}, ["NVIDIA H100"]),
+        ({"gpus": (), "board": "Jetson Orin Nano 8GB"}, ["Jetson Orin Nano 8GB"]),
+        ({"gpus": (), "board": "", "cpu_name": "A chip"}, ["A chip"]),
+    ],
+)
+def test_the_processor_that_computes_is_told(
+    device: Device,
+    runtime: str,
+    block: dict[str, Any],
+    facts: dict[str, Any],
+    accelerators: list[str],
+) -> None:
+    values = device.description.model_dump()
+    values["runtimes"][runtime] |= block
+    board = Device(DeviceDescription(**values), device.connector)
+    board.fingerprint = replace(device.fingerprint, **facts)
+    told = decisive_settings(board, runtime)
+    assert told["accelerators"] == accelerators
+    assert not {"threads", "delegate", "program"} & set(told)
+
+
+def test_another_provider_is_another_table(
+    device: Device, space: SearchSpace, few: ProfileSettings, make: Any
+) -> None:
+    device.engine_versions["onnxruntime"] = "1.0"  # the fake bench's
+    table = make()
+    asked = conditions_of(device, "onnxruntime", precision="float32")
+    assert table.check_serves(space, asked) == ()
+    values = device.description.model_dump()
+    values["runtimes"]["onnxruntime"]["providers"] = ("CUDAExecutionProvider",)
+    other = Device(DeviceDescription(**values), device.connector)
+    other.engine_versions["onnxruntime"] = "1.0"
+    asked = conditions_of(other, "onnxruntime", precision="float32")
+    with pytest.raises(TableMismatchError, match="providers is CPUExecutionProvider, asked: CUDA"):
+        table.check_serves(space, asked)
 
 
 def test_here_nothing_is_started(device: Device, starts: list[str]) -> None:

@@ -183,8 +183,10 @@ def test_a_measuring_process_that_dies_is_an_error_and_the_run_goes_on(
     benches: list[Bench] = []
 
     @contextmanager
-    def watched(device: Device, runtime: str, *, timeout_s: float) -> Iterator[Bench]:
-        with open_bench(device, runtime, timeout_s=timeout_s) as bench:
+    def watched(
+        device: Device, runtime: str, *, precision: str, timeout_s: float
+    ) -> Iterator[Bench]:
+        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
             benches.append(bench)
             yield bench
 
@@ -251,14 +253,16 @@ def test_visits_are_shared_by_measuring_processes(
     opened: list[str] = []
     open_bench = measure_module.open_bench
 
-    def counted(of: Device, runtime: str, *, timeout_s: float) -> AbstractContextManager[Bench]:
-        opened.append(runtime)
-        return open_bench(of, runtime, timeout_s=timeout_s)
+    def counted(
+        of: Device, runtime: str, *, precision: str, timeout_s: float
+    ) -> AbstractContextManager[Bench]:
+        opened.append(precision)
+        return open_bench(of, runtime, precision=precision, timeout_s=timeout_s)
 
     monkeypatch.setattr(measure_module, "open_bench", counted)
     plan = MeasurementPlan(n_visits=7, n_runs=2, n_processes=3)
-    found = measure_files(device, "onnxruntime", files("onnxruntime"), plan)
-    assert len(opened) == 3
+    found = measure_files(device, "onnxruntime", files("onnxruntime"), plan, precision="float16")
+    assert opened == ["float16"] * 3
     for measurement in found.values():
         samples = measurement.samples_ms
         assert samples.shape == (7, 2)

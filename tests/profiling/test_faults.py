@@ -19,6 +19,7 @@ from edgenas.core.errors import AgentError, DeviceError, RefusedError, StorageEr
 from edgenas.core.files import Journal
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.table import CostTable
+from edgenas.hardware.connectors import ssh as ssh_module
 from edgenas.hardware.connectors.base import PipedProcess
 from edgenas.hardware.device import load_device
 from edgenas.profiling import measure as measure_module
@@ -47,6 +48,21 @@ try:
 except DeviceError as error:
     print("refused:", error)
 """
+
+PYTHON = """#!/bin/sh
+case $1 in -*) exec {python} "$@" ;; esac
+exec {python} {folder}/clock.py "$@"
+"""
+CLOCK = """
+import runpy, sys, time
+from pathlib import Path
+AHEAD, now, now_ns = Path(__file__).with_name("ahead_s"), time.time, time.time_ns
+time.time = lambda: now() + int(AHEAD.read_text())
+time.time_ns = lambda: now_ns() + int(AHEAD.read_text()) * 10**9
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs a program whose clock, the one that can be set, is ahead by what a file says."""
 
 pytestmark = pytest.mark.slow
 
@@ -144,6 +160,17 @@ def hang(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     signal_agents(peer, signal.SIGSTOP)
 
 
+def claimed_by_another(path: Path, repository: Path, home: Path | None) -> str:
+    """Have another process, or one with a home of its own, claim the device; return its words."""
+    own = {} if home is None else {"EDGENAS_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", CLAIM, str(path)],
+        capture_output=True, check=True, text=True, timeout=120, cwd=repository,
+        env={**os.environ, **own},
+    )  # fmt: skip
+    return done.stdout
+
+
 def garble(monkeypatch: pytest.MonkeyPatch) -> None:
     """Change a byte of the next reply of a process here."""
     read, due = PipedProcess.read, [True]
@@ -220,6 +247,86 @@ def test_a_connection_that_is_lost_is_made_anew(
     assert caplog.text.count("trying again") >= 5
     check_whole(table, order, read_samples)
     check_clean(board)
+
+
+def test_a_board_that_restarts_is_prepared_again(
+    tmp_path: Path,
+    space: SearchSpace,
+    least: ProfileSettings,
+    read_samples: ReadSamples,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What a restart undoes, here the governor, is made anew."""
+    skip_outside_ci(missing_program(), pytest.skip)
+    seen: list[str] = []
+    with (
+        running_sshd(tmp_path / "sshd") as sshd,
+        ssh_peer(tmp_path / "peer", sshd) as board,
+        load_device(board.device_file()) as device,
+    ):
+        monkeypatch.setenv("EDGENAS_HOME", str(board.home))
+
+        def restart() -> None:
+            board.governor.write_text(BEFORE)
+            sshd.reboot()
+
+        strike = Striker(
+            {
+                15: restart,
+                25: lambda: seen.append(board.governor.read_text()),
+            }
+        )
+        table = profile(device, "onnxruntime", space, least, tmp_path, n_retries=2, progress=strike)
+        assert not strike.moments
+        assert seen == [MEASURING]
+        assert "trying again" in caplog.text
+        check_whole(table, order_of(space, least), read_samples)
+        check_clean(board)
+
+
+def test_a_clock_that_is_set_on_the_device_moves_nothing(
+    tmp_path: Path,
+    space: SearchSpace,
+    least: ProfileSettings,
+    read_samples: ReadSamples,
+    repository: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ahead by a week, then back by a day: no time is told by it, and no lock grows old."""
+    skip_outside_ci(missing_program(), pytest.skip)
+    told: list[str] = []
+    with (
+        running_sshd(tmp_path / "sshd") as sshd,
+        ssh_peer(tmp_path / "peer", sshd) as board,
+    ):
+        monkeypatch.setenv("EDGENAS_HOME", str(board.home))
+        ahead = board.folder / "ahead_s"
+        python = board.folder / "python"
+        (board.folder / "clock.py").write_text(CLOCK)
+        python.write_text(PYTHON.format(python=sys.executable, folder=board.folder))
+        python.chmod(0o755)
+        ahead.write_text("0")
+        now = f"$(($(/bin/date +%s) + $(cat {ahead})))"
+        sshd.stand_in("date", f'exec /bin/date -d "@{now}" "$@"')
+        path = board.device_file(python=str(python))
+
+        def put(ahead_s: int) -> None:
+            ahead.write_text(str(ahead_s))
+            told.append(claimed_by_another(path, repository, tmp_path / "another"))
+
+        with load_device(path) as device:
+            asked = device.connector.run(["date", "+%s"], 60).stdout
+            assert abs(int(asked) - time.time()) < 600
+            strike = Striker({20: lambda: put(7 * 86400), 50: lambda: put(-86400)})
+            table = profile(device, "onnxruntime", space, least, tmp_path, progress=strike)
+            asked = device.connector.run(["date", "+%s"], 60).stdout
+            assert abs(int(asked) + 86400 - time.time()) < 600
+        assert [one.startswith("refused: the device") for one in told] == [True, True]
+        samples = check_whole(table, order_of(space, least), read_samples)
+        assert max(at_s for _, at_s, _ in samples.values()) < 600
+        assert max(max(times) for _, _, times in samples.values()) < 600e3
+        check_clean(board)
 
 
 def test_files_are_measured_on_after_a_process_or_connection_is_lost(
@@ -324,7 +431,8 @@ def test_a_full_disk_on_the_device_loses_nothing(
         if not os.path.ismount(disk.path):
             pytest.skip("this user may not mount a disk of a size")
         full = pytest.raises(DeviceError, match=r"No space left on device; free space there")
-        with full:
+        with pytest.MonkeyPatch.context() as patch, full:
+            patch.setattr(ssh_module, "_SPARE_BYTES", 0)  # there is nothing to make room with
             strike = Striker({"loading": disk.fill})
             profile(device, "onnxruntime", space, least, tmp_path / "t", progress=strike)
         disk.free()
@@ -345,13 +453,8 @@ def test_another_holder_is_refused_and_disturbs_nothing(
     told: list[str] = []
 
     def claim() -> None:
-        home = {} if peer.kind == "local" else {"EDGENAS_HOME": str(tmp_path / "another")}
-        done = subprocess.run(
-            [sys.executable, "-c", CLAIM, str(path)],
-            capture_output=True, check=True, text=True, timeout=120, cwd=repository,
-            env={**os.environ, **home},
-        )  # fmt: skip
-        told.append(done.stdout)
+        home = None if peer.kind == "local" else tmp_path / "another"
+        told.append(claimed_by_another(path, repository, home))
         assert peer.governor.read_text() == MEASURING
 
     with load_device(path) as device:

@@ -88,7 +88,9 @@ def test_a_runtime_that_tells_no_single_runs_is_refused(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
-    def opened(runtime: object, device: object, *, timeout_s: float) -> Iterator[object]:
+    def opened(
+        runtime: object, device: object, *, timeout_s: float, precision: str
+    ) -> Iterator[object]:
         yield SimpleNamespace(info=SimpleNamespace(engine_version="1"))
 
     monkeypatch.setattr(RUNTIMES.get("litert"), "open", opened)

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,9 @@ from edgenas.profiling.profile import profile
 from edgenas.profiling.workload import ProfileSettings, Workload
 from edgenas.spaces import get
 from edgenas.spaces.base import SearchSpace
+from edgenas.study import api
+from edgenas.study.job import ProfileSection
+from edgenas.study.steps import profile as step
 
 SHARED = {"kernels": [3], "expansions": [2, 3]}
 
@@ -143,3 +147,33 @@ def test_killed_and_resumed(
     assert CostTable.load(Path(table.source)).rows.keys() == table.rows.keys()
     workload = Workload.of(second, few, known)
     assert all(bench.visited.count(key) == 2 for key in workload.timed_op_keys)
+
+
+def test_the_library_times_only_what_is_missing(
+    bench: Any, device: Device, second: SearchSpace, few: ProfileSettings, known: Known
+) -> None:
+    device.engine_versions["onnxruntime"] = "1.0"  # the fake bench's
+    table = api.profile(second, device=device, settings=few, missing=True)
+    timed = {key.removeprefix("op:") for key in bench.visited if key.startswith("op:")}
+    assert timed == {op.key for op in second.distinct_ops()} - known.rows.keys() | {*known.retimed}
+    assert [parent.checksum for parent in table.passport.parents] == [
+        parent.checksum for parent in known.parents
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "knows"),
+    [
+        (ProfileSection(missing=True), True),
+        (ProfileSection(missing=True, tables="own"), True),
+        (ProfileSection(), False),
+    ],
+)
+def test_a_job_can_ask_for_only_what_is_missing(
+    device: Device, second: SearchSpace, known: Known, section: ProfileSection, knows: bool
+) -> None:
+    device.engine_versions["onnxruntime"] = "1.0"
+    job = SimpleNamespace(profile=section, device=SimpleNamespace(precision="float32"))
+    run: Any = SimpleNamespace(job=job, device=device, space=second)
+    found = step._known(run, "onnxruntime")
+    assert found.digest == (known if knows else NOTHING_KNOWN).digest

@@ -37,19 +37,28 @@ class FakeMeasures:
     changes: dict[str, Any] = field(default_factory=dict)
     error: Exception = field(default_factory=lambda: AgentError("died as it was told to"))
     version: str = "1.0"
+    precision: str = "float32"
 
     @property
     def n_measured(self) -> int:
         return sum(n for _, n in self.calls)
 
     @contextmanager
-    def open(self, device: Device, runtime: str, *, timeout_s: float) -> Iterator[Any]:
+    def open(
+        self, device: Device, runtime: str, *, precision: str, timeout_s: float
+    ) -> Iterator[Any]:
+        assert precision == self.precision
         yield SimpleNamespace(info=SimpleNamespace(engine_version=self.version, affinity=(0,)))
 
     def measure(self, source: Source) -> Callable[..., dict[str, dict[str, Any]]]:
         def measure(
-            device: Device, runtime: str, paths: Mapping[str, Path], settings: NetworkSettings
+            device: Device,
+            runtime: str,
+            paths: Mapping[str, Path],
+            settings: NetworkSettings,
+            precision: str,
         ) -> dict[str, dict[str, Any]]:
+            assert precision == self.precision
             if self.n_measured + len(paths) > self.dies_after:
                 raise self.error
             self.calls.append((source, len(paths)))
@@ -241,7 +250,11 @@ def test_a_journal_that_was_damaged_is_refused(
 @pytest.mark.parametrize(
     ("kinds", "changes", "message"),
     [
-        (["peak_memory"], {"peak_memory_kib": None}, "the peak_memory of a model .* is not told"),
+        (
+            ["peak_memory"],
+            {"peak_memory_kib": None},
+            r"the peak_memory of a model .* is not told.*\(the memory of a GPU is no process's own",
+        ),
         (["peak_memory"], {"peak_memory_kib": 0}, "is 0: nothing can be said"),
         (["load"], {"load_ms": float("inf")}, "the load of a model .* is inf"),
     ],
@@ -313,6 +326,17 @@ def test_several_measurements_of_a_file_become_one() -> None:
     assert reduced("peak_memory", loads) == 3.0
     assert reduced("cold_start", [*loads, {"load_ms": 3.0, "first_ms": None}]) is None
     assert reduced("load", []) is None
+
+
+def test_networks_and_files_are_measured_in_the_precision_asked_for(
+    fake: FakeMeasures, made: Any, device: Device, tmp_path: Path
+) -> None:
+    fake.precision = "float16"
+    table = made(["load"], precision="float16")["load"]
+    assert table.passport.runtime.precision == "float16"
+    (tmp_path / "file").write_bytes(b"x" * 1000)
+    paths = {"file": tmp_path / "file"}
+    measure_costs(device, "onnxruntime", paths, ["load"], settings=SETTINGS, precision="float16")
 
 
 def test_files_are_measured_as_networks_are(

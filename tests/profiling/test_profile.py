@@ -204,6 +204,31 @@ def test_processes_are_spread_over_the_time_that_is_asked_for(
     assert max(slept) <= 5  # a device that is lost meanwhile is noticed
 
 
+def test_a_device_that_is_lost_while_it_rests_is_taken_up_again(
+    bench: Any, make: Make, few: ProfileSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, lost_at_s = [0.0], [20.0, 70.0, 75.0]
+    renewed_s: list[float] = []
+    clock = SimpleNamespace(
+        monotonic=lambda: now_s[0], sleep=lambda s: now_s.__setitem__(0, now_s[0] + s)
+    )
+    for module in (profile_module, recorder_module, retrying):
+        monkeypatch.setattr(module, "time", clock)
+
+    def check(device: Device) -> None:
+        if lost_at_s and now_s[0] >= lost_at_s[0]:
+            lost_at_s.pop(0)
+            raise DeviceError("the device was restarted")
+
+    monkeypatch.setattr(Device, "check", check)
+    monkeypatch.setattr(Device, "renew", lambda device: renewed_s.append(now_s[0]))
+    make(settings=replace(few, spread_s=120), n_retries=2)
+    assert (lost_at_s, len(renewed_s)) == ([], 3)
+    assert renewed_s[0] < 60 < renewed_s[1] < renewed_s[2] < 120
+    assert bench.n_opened == 3
+    assert now_s[0] == 120
+
+
 @pytest.mark.parametrize(
     ("share", "n_processes"), [(0.5, 3), (1e-12, 10)], ids=["one pool", "a pool each"]
 )
@@ -492,6 +517,62 @@ def test_another_version_of_the_engine_is_refused(make: Make, begun: Path, bench
     with pytest.raises(StorageError, match=r"begun with engine 1.0, now it is 2.0; start anew"):
         make()
     assert len(bench.visited) == 30
+
+
+def test_a_forced_run_goes_on_where_it_was_cut_off(
+    make: Make, die_after: DieAfter, bench: Any, device: Device, path: Path
+) -> None:
+    device.engine_versions["onnxruntime"] = bench.version
+    make()
+    first, n_all = CostTable.load(path).passport.created, len(bench.visited)
+    bench.visited.clear()
+    die_after(30, force=True)
+    kept = journal_of(path).read_bytes()
+    assert CostTable.load(path).passport.created == first  # until the new one is finished
+    make(force=True)
+    assert len(bench.visited) == n_all
+    assert kept.count(b"\n") > 30
+    assert not journal_of(path).exists()
+
+
+@pytest.mark.parametrize("version", ["1.0", None])
+def test_force_forgets_a_run_that_was_not_forced(
+    make: Make, begun: Path, bench: Any, device: Device, version: str | None
+) -> None:
+    device.engine_versions["onnxruntime"] = version
+    n_before = len(bench.visited)
+    make(force=True)
+    n_anew = len(bench.visited) - n_before
+    bench.visited.clear()
+    make()
+    assert len(bench.visited) == n_anew
+
+
+@pytest.mark.parametrize("how", ["engine", "settings", "garbage"])
+def test_force_forgets_what_cannot_go_on(
+    make: Make,
+    die_after: DieAfter,
+    bench: Any,
+    device: Device,
+    few: ProfileSettings,
+    path: Path,
+    how: str,
+) -> None:
+    device.engine_versions["onnxruntime"] = bench.version
+    die_after(30, force=True)
+    if how == "engine":
+        device.engine_versions["onnxruntime"] = bench.version = "2.0"
+    if how == "garbage":
+        head, *lines = journal_of(path).read_text().splitlines()
+        journal_of(path).write_text("\n".join([head, "garbage", *lines]) + "\n")
+    settings = replace(few, n_runs=3) if how == "settings" else few
+    bench.visited.clear()
+    table = make(settings=settings, force=True)
+    n_anew = len(bench.visited)
+    assert table.passport.runtime.version == bench.version
+    bench.visited.clear()
+    make(settings=settings)
+    assert len(bench.visited) == n_anew
 
 
 def test_an_engine_updated_between_two_sessions_is_refused(

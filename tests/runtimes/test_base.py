@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import RegistryError
+from edgenas.core.errors import RegistryError, UsageError
 from edgenas.hardware.description import DeviceDescription
 from edgenas.hardware.device import load_device
-from edgenas.runtimes import RUNTIMES
+from edgenas.runtimes import RUNTIMES, open_bench
+from edgenas.runtimes.agent_bench import AgentRuntime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,10 +44,50 @@ def test_settings_come_from_the_description() -> None:
     values = load_device("local").description.model_dump()
     values["runtimes"]["onnxruntime"] = {"threads": 2, "affinity": [1, 0]}
     description = DeviceDescription(**values)
-    settings = RUNTIMES.get("onnxruntime")().agent_settings(description)
-    assert settings == {"threads": 2, "affinity": [1, 0], "providers": ["CPUExecutionProvider"]}
-    settings = RUNTIMES.get("litert")().agent_settings(description)
-    assert settings == {"threads": 1, "affinity": None, "delegate": "xnnpack"}
+    found = []
+    for name in ("onnxruntime", "litert"):
+        runtime = RUNTIMES.get(name)()
+        assert isinstance(runtime, AgentRuntime)
+        found.append(runtime.agent_settings(description, "float16"))
+    assert found == [
+        {
+            "threads": 2,
+            "affinity": [1, 0],
+            "providers": ["CPUExecutionProvider"],
+            "precision": "float16",
+        },
+        {"threads": 1, "affinity": None, "delegate": "xnnpack", "precision": "float16"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "providers", "expected_s"),
+    [
+        ("onnxruntime", ["CPUExecutionProvider"], 60),
+        ("onnxruntime", ["CUDAExecutionProvider"], 60),
+        ("onnxruntime", ["TensorrtExecutionProvider", "CUDAExecutionProvider"], 600),
+        ("litert", ["CPUExecutionProvider"], 60),
+        ("benchmark_model", ["CPUExecutionProvider"], 60),
+        ("tensorrt", ["CPUExecutionProvider"], 600),
+        ("trtexec", ["CPUExecutionProvider"], 600),
+    ],
+)
+def test_engines_that_are_built_on_the_device_get_minutes(
+    name: str, providers: list[str], expected_s: float
+) -> None:
+    values = load_device("local").description.model_dump()
+    values["runtimes"]["onnxruntime"] = {"providers": providers}
+    description = DeviceDescription(**values)
+    assert RUNTIMES.get(name)().load_timeout_s(description) == expected_s
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with (
+        load_device("local") as device,
+        pytest.raises(UsageError, match="'half' is no precision; there are: float32, float16"),
+        open_bench(device, "litert", precision="half"),
+    ):
+        pass
 
 
 def test_no_engine_is_loaded_into_this_process() -> None:

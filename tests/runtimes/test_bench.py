@@ -3,6 +3,7 @@
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from edgenas.core.errors import AgentError, DeviceError, MissingExtraError
 from edgenas.hardware.description import DeviceDescription, LiteRtSettings, OnnxRuntimeSettings
 from edgenas.hardware.device import Device, load_device
 from edgenas.runtimes import Bench, open_bench
+from edgenas.runtimes.client import AgentClient
+from edgenas.runtimes.onnxruntime import OnnxRuntime
 
 RUNTIMES = ["onnxruntime", "litert"]
 SHAPE = (8, 16, 16)
@@ -206,6 +209,34 @@ def test_an_engine_that_is_missing_on_the_device_names_its_extra(
         open_bench(device, "onnxruntime"),
     ):
         pass
+
+
+def test_a_model_may_take_as_long_to_load_as_its_runtime_says(
+    device: Device, onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[float] = []
+    call = AgentClient.call
+
+    def noted(self: AgentClient, command: str, *args: Any, timeout_s: float, **fields: Any) -> Any:
+        if command == "load":
+            limits.append(timeout_s)
+        return call(self, command, *args, timeout_s=timeout_s, **fields)
+
+    monkeypatch.setattr(AgentClient, "call", noted)
+    monkeypatch.setattr(OnnxRuntime, "load_timeout_s", lambda *_: 321.0)
+    with open_bench(device, "onnxruntime") as bench:
+        bench.load("a", onnx_file)
+        bench.load("b", onnx_file, timeout_s=50.0)
+    assert limits == [321.0, 50.0]
+
+
+def test_a_gpus_memory_is_not_the_processs(
+    onnx_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_bench(changed(), "onnxruntime") as bench:
+        assert bench.load("a", onnx_file).peak_memory_kib is not None
+        monkeypatch.setattr(OnnxRuntimeSettings, "on_gpu", True)
+        assert bench.load("b", onnx_file).peak_memory_kib is None
 
 
 def test_one_bench_at_a_time(device: Device) -> None:

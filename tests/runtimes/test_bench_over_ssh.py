@@ -77,6 +77,30 @@ def test_a_device_elsewhere_measures_and_infers_like_this_one(
         np.testing.assert_array_equal(array, results[1][name])
 
 
+@pytest.mark.parametrize(
+    ("runtime", "model"), [("onnxruntime", "onnx_file"), ("litert", "tflite_file")]
+)
+def test_models_leave_the_disk_once_they_are_loaded(
+    describe: Describe, request: pytest.FixtureRequest, runtime: str, model: str
+) -> None:
+    path = request.getfixturevalue(model)
+    device = describe()
+    with open_bench(device, runtime) as bench:
+        folder = Path(device.connector.workdir)  # the server is on this machine
+        before = sorted(folder.iterdir())
+        bench.load("a", path)
+        bench.load("b", path)
+        assert sorted(folder.iterdir()) == before
+        assert bench.nodes("a")  # for which an engine may read the file again
+        assert sorted(folder.iterdir()) == before
+        assert len(bench.visit(["a", "b"], n_runs=1, n_warmup=0, timeout_s=60)) == 2
+        wrong = path.with_name("wrong" + path.suffix)
+        wrong.write_bytes(b"no model")
+        with pytest.raises(AgentError, match="refused 'load'"):
+            bench.load("c", wrong)
+        assert sorted(folder.iterdir()) == before
+
+
 def test_large_requests_and_replies_pass(describe: Describe, tmp_path: Path) -> None:
     import onnx
     from onnx import TensorProto, helper
@@ -182,8 +206,15 @@ def test_a_device_without_python_or_an_engine_is_told(describe: Describe, tmp_pa
         '\' "$@"\n'
     )
     bare.chmod(0o755)
+    refused = pytest.raises(MissingExtraError, match=r"not installed for .* on the device 'bare'")
+    with refused as error, open_bench(describe("bare", python=str(bare)), "onnxruntime"):
+        pass
+    # The device needs no edgenas, whose Python boards do not have.
+    assert f"give {bare} there numpy and onnxruntime by its pip" in str(error.value)
+    assert "edgenas[" not in str(error.value)
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -IS "$@"\n')
     with (
-        pytest.raises(MissingExtraError, match=r"is not installed for .* on the device 'bare'"),
+        pytest.raises(MissingExtraError, match=r"No module named 'numpy'.*give .* there numpy and"),
         open_bench(describe("bare", python=str(bare)), "onnxruntime"),
     ):
         pass

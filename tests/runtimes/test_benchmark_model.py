@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_every_version_times_models(
         assert (info.inputs[0].shape, info.inputs[0].dtype) == ((1, 32, 32, 3), "float32")
         assert info.outputs[0].shape == (1, 5)
         assert info.load_ms > 0
-        assert info.rss_kib > 0
+        assert info.peak_memory_kib is not None
+        assert info.peak_memory_kib > 0
         visits = bench.visit(["a", "b", "a"], n_runs=3, n_warmup=2, timeout_s=60)
         assert [visit.key for visit in visits] == ["a", "b", "a"]
         assert all(len(visit.samples_ms) == 3 for visit in visits)
@@ -152,6 +154,54 @@ def test_the_cpus_are_those_of_the_description(
         open_bench(describe(affinity=[0], threads=2), "benchmark_model"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("delegate", "precision", "expected"),
+    [
+        ("gpu", "float32", ["--gpu_precision_loss_allowed=false"]),
+        ("gpu", "int8", ["--gpu_precision_loss_allowed=false"]),
+        ("gpu", "float16", ["--gpu_precision_loss_allowed=true"]),
+        ("nnapi", "float32", []),
+        ("nnapi", "float16", ["--nnapi_allow_fp16=true"]),
+        ("xnnpack", "float16", []),
+    ],
+)
+def test_a_delegate_computes_in_no_less_than_the_precision(
+    phone: EmulatedPhone,
+    describe: Describe,
+    models: dict[str, Path],
+    delegate: str,
+    precision: str,
+    expected: list[str],
+) -> None:
+    device = describe(delegate=delegate)
+    with open_bench(device, "benchmark_model", precision=precision) as bench, suppress(AgentError):
+        bench.load("a", models["small"])  # the phone has neither a GPU nor NNAPI
+    asked = [one for one in phone.commands() if "--num_runs" in one][-1].split()
+    found = [one for one in asked if "precision" in one or "fp16" in one]
+    assert found == expected
+
+
+def test_a_model_is_profiled_only_where_the_delegate_leaves_something_out(
+    phone: EmulatedPhone, describe: Describe, models: dict[str, Path], partly_delegated: Path
+) -> None:
+    with open_bench(describe(), "benchmark_model") as bench:
+        n_before = len([one for one in phone.commands() if "--num_runs" in one])
+        bench.load("whole", models["small"])
+        bench.load("part", partly_delegated)
+        asked = [one for one in phone.commands() if "--num_runs" in one][n_before:]
+    assert ["--enable_op_profiling=true" in one for one in asked] == [False, False, True]
+
+
+def test_the_period_of_runs_holds_what_is_between_them(
+    describe: Describe, models: dict[str, Path]
+) -> None:
+    with open_bench(describe(), "benchmark_model") as bench:
+        bench.load("a", models["small"])
+        run = bench.run_for("a", duration_s=0.5, timeout_s=60)
+    assert run.n_runs > 1
+    assert run.n_runs * run.period_ms >= 499.999
 
 
 def test_operators_outside_the_delegate_are_named(

@@ -114,7 +114,7 @@ def ask(said: bytes, which: int) -> None:
     way.said = said
     device = Device(DESCRIPTION, way)
     runtime = RUNTIMES.get("onnxruntime")()
-    client = AgentClient(device, "onnxruntime", "onnx", {})
+    client = AgentClient(device, "onnxruntime", "install it", {})
     try:
         info = client.hello(5.0)
     except EdgenasError:

@@ -1,4 +1,4 @@
-"""In the place of NVIDIA's `trtexec`: builds, runs, prints and exports as versions 8 to 10 do.
+"""In the place of NVIDIA's `trtexec`: builds, runs, prints and exports as versions 8 to 11 do.
 
 Started as a program it takes the tool's options; the first argument is the version it plays, the
 second a fault. A run takes a time that follows from the engine's content alone.
@@ -16,21 +16,45 @@ KNOWN = {"onnx", "saveEngine", "loadEngine", "warmUp", "duration", "iterations",
          "int8", "stronglyTyped", "help"}  # fmt: skip
 
 
+IN_MS, OUT_MS = 0.11, 0.02
+
+
 def times(version: int, n_runs: int, compute_ms: float) -> list[dict[str, float]]:
-    """Return the export of times; early versions have other names."""
+    """Return the export of times; early versions have other names.
+
+    The computing of a run follows that of the one before; the copies are made beside it.
+    """
+    into, out_of = ("In", "Out") if version < 8200 else ("H2d", "D2h")
     found = []
     at_ms = 100.0
     for i in range(n_runs):
         compute = compute_ms * (1 + 0.01 * (i % 3))
-        copies = {"inMs": 0.11, "outMs": 0.02} if version < 8200 else {"h2dMs": 0.11, "d2hMs": 0.02}
-        entry = {"startComputeMs": at_ms + 0.11, "endComputeMs": at_ms + 0.11 + compute, **copies}
-        latency = 0.11 + compute + 0.02
-        entry |= {"computeMs": round(compute, 6), "latencyMs": round(latency, 6)}
+        end_ms = at_ms + compute
+        latency = IN_MS + compute + OUT_MS
+        entry = {
+            f"start{into}Ms": at_ms - IN_MS,
+            f"end{into}Ms": at_ms,
+            "startComputeMs": at_ms,
+            "endComputeMs": end_ms,
+            f"start{out_of}Ms": end_ms,
+            f"end{out_of}Ms": end_ms + OUT_MS,
+            f"{into.lower()}Ms": IN_MS,
+            "computeMs": round(compute, 6),
+            f"{out_of.lower()}Ms": OUT_MS,
+            "latencyMs": round(latency, 6),
+        }
         if version < 8200:
             entry["endToEndMs"] = round(latency + 0.3, 6)
         found.append(entry)
-        at_ms += latency
+        at_ms = end_ms
     return found
+
+
+def known(version: int) -> set[str]:
+    """Return the options of a version: types are the file's if asked for, later always."""
+    if version < 10000:
+        return KNOWN - {"stronglyTyped"}
+    return KNOWN - {"fp16", "int8"} if version >= 110000 else KNOWN
 
 
 def main(version: int, fault: str, arguments: list[str]) -> int:
@@ -46,8 +70,8 @@ def main(version: int, fault: str, arguments: list[str]) -> int:
         print(f"&&&& FAILED TensorRT.trtexec [TensorRT v{version}] # {command}")
         return 1
 
-    if set(options) - KNOWN:
-        return failed(f"Unknown option: {sorted(set(options) - KNOWN)}")
+    if unknown := set(options) - known(version):
+        return failed(f"Unknown option: {sorted(unknown)}")
     if "onnx" in options:
         content = Path(options["onnx"]).read_bytes()
         if not content.startswith(b"\x08"):

@@ -3,17 +3,20 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgenas.cli import main
 from edgenas.core.schema import dump_yaml
+from edgenas.hardware import noise
 from edgenas.hardware.device import Device, load_device
 from edgenas.hardware.noise import Observation
+from edgenas.hardware.power import Source
 from edgenas.hardware.preparation import restore_path
-from edgenas.study import doctor
+from edgenas.study import device_check, doctor, meter_check
 from edgenas.study.device_check import DeviceCheck, check_device
 from edgenas.testing.adb import EmulatedPhone
 from edgenas.testing.adb.phone import missing_here
@@ -89,6 +92,11 @@ def found(check: DeviceCheck, name: str) -> Observation:
     return next(one for one in check.observations if one.name == name)
 
 
+def check_remedies(observations: Iterable[Observation]) -> None:
+    """Whatever is not well comes with what to do about it."""
+    assert [one for one in observations if one.severity != "ok" and not one.remedy] == []
+
+
 def test_what_a_board_tells_is_judged(home: Path, tmp_path: Path) -> None:
     text = "throttling: {zones: [cpu-thermal], pause_above_c: 80, resume_below_c: 60}\n"
     check = check_device(device(connector(), tmp_path, text), engines=False)
@@ -107,6 +115,7 @@ def test_what_a_board_tells_is_judged(home: Path, tmp_path: Path) -> None:
     assert found(check, "disk").severity == "warning"
     assert found(check, "free memory").severity == "warning"
     assert found(check, "power meter").measured == "none described"
+    check_remedies(check.observations)
 
 
 def test_what_a_description_names_and_the_board_lacks_is_told(home: Path, tmp_path: Path) -> None:
@@ -121,6 +130,7 @@ def test_what_a_description_names_and_the_board_lacks_is_told(home: Path, tmp_pa
         "not there: gpu; there are: cpu-thermal 85.0 °C",
     )
     assert found(check, "meter").severity == "warning"
+    check_remedies(check.observations)
     assert found(check, "CPUs of litert").measured == "1 thread(s) on 1 (big)"
     assert found(check, "CPUs of onnxruntime").measured == "2 thread(s) on 0-1 (little)"
 
@@ -133,6 +143,34 @@ def test_a_board_without_python_is_still_observed(home: Path, tmp_path: Path) ->
     assert found(check, "Python on the device").severity == "note"
     assert "benchmark_model" in found(check, "Python on the device").remedy
     assert "modelled" in found(check, "power meter").measured
+    check_remedies(check.observations)
+
+
+def test_a_meter_of_a_program_needs_the_measuring_process(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source("lines", 0.1, argv=("tegrastats",))
+    meter = SimpleNamespace(name="tegrastats VDD_IN", source=source)
+    monkeypatch.setattr(device_check, "find_meter", lambda *_: meter)
+    text = "power: {meter: tegrastats, rails: [VDD_IN]}\n"
+    check = check_device(device(connector(), tmp_path, text), engines=False)
+    assert found(check, "power meter").severity == "note"
+    assert found(check, "power meter").measured.startswith("tegrastats VDD_IN: found, not read")
+    check_remedies(check.observations)
+
+
+def test_a_healthy_board_needs_no_torch_here(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("schema_version: 1\nid: mine\nextends: generic-ssh-linux\nconnector: {host: b}")
+    monkeypatch.setattr(doctor, "unavailable_reason", lambda module: f"no {module}")
+    for engines, exit_code in ((["litert"], 0), ([], 6)):
+        check = DeviceCheck("board", engines=engines, reached=True)
+        monkeypatch.setattr(doctor, "check_device", lambda *_, check=check, **__: check)
+        diagnosis = doctor.examine(str(path))
+        assert (diagnosis.works, diagnosis.exit_code) == (False, exit_code)
+        check_remedies(diagnosis.observations)
 
 
 def test_a_board_that_somebody_holds_is_not_measured(home: Path, tmp_path: Path) -> None:
@@ -210,7 +248,10 @@ def test_a_machine_behind_ssh_is_examined_whole(
     told = json.loads(capsys.readouterr().out)
     observations = {one["name"]: one for one in told["findings"]}
     assert told["works"]
-    assert observations["prepare governor"]["severity"] == "note"
+    governor = observations["prepare governor"]
+    assert governor["severity"] == "note"
+    assert governor["remedy"].startswith("let the user run sudo without a password there, or set")
+    check_remedies(Observation(**one) for one in told["findings"])
     for name in ("onnxruntime", "litert"):
         assert "timer resolution" in observations[f"engine {name}"]["measured"]
         assert observations[f"delegate of {name}"]["severity"] == "ok"
@@ -219,9 +260,14 @@ def test_a_machine_behind_ssh_is_examined_whole(
 
 
 def test_a_phone_without_python_is_examined(
-    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    home: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     missing_here(pytest.skip)
+    monkeypatch.setattr(noise, "DEADLINE_S", 1.0)  # not all visits: each starts a program
+    monkeypatch.setattr(meter_check, "_READ_S", 0.5)
     with EmulatedPhone() as phone:
         path = tmp_path / "mine.yaml"
         program = {"binary": str(phone.benchmark_model()), "affinity": "auto"}
@@ -232,9 +278,10 @@ def test_a_phone_without_python_is_examined(
             "connector": phone.connector,
             "lock": {"stale_s": 1},
             "runtimes": {"benchmark_model": program},
+            "power": {"meter": "android", "interval_s": 0.05},
         }
         path.write_text(dump_yaml(document))
-        assert main(["doctor", "--device", str(path), "--no-noise", "--json"]) == 0
+        assert main(["doctor", "--device", str(path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     observations = {one["name"]: one for one in told["findings"]}
     assert told["works"]
@@ -242,6 +289,10 @@ def test_a_phone_without_python_is_examined(
     assert observations["engine benchmark_model"]["severity"] == "ok"
     assert "LITTLE" in observations["thermal zones"]["measured"]
     assert observations["prepare stay awake"]["severity"] == "ok"
+    assert observations["visits"]["measured"].endswith(" of 60 within 1 s")
+    assert "ms for the largest network" in observations["timing"]["measured"]
+    assert observations["power meter"]["severity"] == "note"  # an emulated gauge stands still
+    check_remedies(Observation(**one) for one in told["findings"])
 
 
 def test_a_held_local_device_is_told(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from edgenas.core.objective import OBJECTIVES, Constraint
 from edgenas.core.schema import parse_yaml
 from edgenas.oneshot.settings import TrainingSettings
 from edgenas.profiling.whole_networks import NetworkSettings
-from edgenas.profiling.workload import ProfileSettings
+from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.study.api import with_tables
 from edgenas.study.context import Run
 from edgenas.study.job import (
@@ -61,7 +61,10 @@ def test_sections_mirror_the_settings_they_stand_for() -> None:
     assert ProfileSection(n_runs=7).to_settings(space).n_runs == 7
     assert ProfileSection(tables="own").to_settings(space) == ProfileSettings.for_space(space)
     profiling = {field.name for field in dataclasses.fields(ProfileSettings)}
-    assert set(ProfileSection.model_fields) - {"tables", "networks"} == profiling
+    assert set(ProfileSection.model_fields) - {"tables", "missing", "networks"} == profiling
+    few = ProfileSection(missing=True)
+    assert few.to_settings(space).n_networks == MISSING_NETWORKS
+    assert ProfileSection(missing=True, n_networks=80).to_settings(space).n_networks == 80
     networks = {field.name for field in dataclasses.fields(NetworkSettings)}
     assert set(NetworksSection.model_fields) == networks
     assert NetworksSection().to_settings() == NetworkSettings()

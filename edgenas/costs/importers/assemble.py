@@ -84,7 +84,8 @@ def import_table(  # noqa: PLR0913
         partial: leave out entries that are of no operator, and operators that have no entry; the
             table then refuses what it lacks.
         duplicates: several files that give one operator different costs are refused, or their
-            ``mean`` is taken, weighted by the runs that they rest on.
+            ``mean`` is taken, weighted by the runs that they rest on; its deviation is known where
+            every file tells one.
 
     Raises:
         TableError: an entry is of no operator, or an operator has several costs.
@@ -180,12 +181,16 @@ def _row(op: OpSpec, found: Sequence[Row], duplicates: Duplicates) -> Row:
         )
     weights = [max(row.n_visits, 1) for row in found]
     mean = sum(w * row.cost for w, row in zip(weights, found, strict=True)) / sum(weights)
+    n_visits = sum(row.n_visits for row in found)
+    within = [row.std for row in found if row.std is not None]
+    if len(within) < len(found):
+        return Row(op.key, mean, None, None, n_visits)
     # Within the files and between them: what one of the pooled runs differs from the mean.
     spread = sum(
-        w * ((row.std or 0.0) ** 2 + (row.cost - mean) ** 2)
-        for w, row in zip(weights, found, strict=True)
+        w * (std**2 + (row.cost - mean) ** 2)
+        for w, std, row in zip(weights, within, found, strict=True)
     ) / sum(weights)
-    return Row(op.key, mean, sqrt(spread), None, sum(row.n_visits for row in found))
+    return Row(op.key, mean, sqrt(spread), None, n_visits)
 
 
 def _check_whole(space: SearchSpace, unused: list[Entry], missing: list[OpSpec]) -> None:

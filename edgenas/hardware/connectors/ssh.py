@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -65,7 +65,14 @@ mkdir -p -- "$base" || exit 1
 find "$base" -mindepth 1 -maxdepth 1 -name 'session.*' -mtime +0 -exec rm -rf {} + 2>/dev/null
 mktemp -d "$base/session.XXXXXXXX"
 """
+_MOST_FILES = 50  # in one command, whose longest line is limited
+_SPARE_BYTES = 1 << 28
+"""How much of what was discarded stays: a small file is found there sooner than sent again."""
 _LOOK = 'umask 077; mkdir -p -- "$1" && touch "$1" && [ -f "$2" ]'
+
+
+class _DiskFullError(DeviceError):
+    """There is no room on the device."""
 
 
 class _InputClosedError(DeviceError):
@@ -90,6 +97,8 @@ class SshConnector(Connector):
         self.settings = settings
         self._workdir: str | None = None
         self._opened: Link | None = None
+        self._placed: dict[str, int] = {}
+        self._spare: dict[str, int] = {}  # what was discarded and is still there; bytes by path
 
     @cached_property
     def address(self) -> str:
@@ -125,19 +134,57 @@ class SshConnector(Connector):
     def place(self, local: Path) -> str:
         """Return the path of a file in the working folder, named after the content of `local`.
 
+        Where the disk is full what was discarded makes room.
+
         Raises:
             DeviceError: it cannot be copied.
         """
         try:
-            checksum = sha256_of(local)
+            checksum, n_bytes = sha256_of(local), local.stat().st_size
         except OSError as error:
             raise DeviceError(f"cannot read {local}: {error.strerror}") from error
         name = local.name.encode(errors="surrogateescape")[-_MOST_NAME_BYTES:]
         remote = f"{self.workdir}/{checksum[:16]}-{name.decode(errors='surrogateescape')}"
         look = self._twice(lambda: self._shell(_LOOK, self.workdir, remote))
         if look.status != 0:
-            self.push(local, remote)
+            try:
+                self.push(local, remote)
+            except _DiskFullError:
+                if not self._spare:
+                    raise
+                self._remove_spare(0)
+                self.push(local, remote)
+        self._spare.pop(remote, None)
+        self._placed[remote] = n_bytes
         return remote
+
+    def discard(self, remotes: Sequence[str]) -> None:
+        """Give back the room of files of `place`: those discarded longest ago are removed first.
+
+        Up to `_SPARE_BYTES` stay where they are until the room is needed.
+
+        Raises:
+            DeviceError: the device cannot be reached.
+        """
+        for remote in remotes:
+            if remote in self._placed:
+                self._spare[remote] = self._placed.pop(remote)
+        if sum(self._spare.values()) > _SPARE_BYTES:
+            self._remove_spare(_SPARE_BYTES // 2)
+
+    def _remove_spare(self, most_bytes: int) -> None:
+        """Remove what was discarded until it takes no more than `most_bytes`."""
+        left, gone = sum(self._spare.values()), []
+        for remote, n_bytes in self._spare.items():
+            if left <= most_bytes:
+                break
+            left -= n_bytes
+            gone.append(remote)
+        for start in range(0, len(gone), _MOST_FILES):
+            part = gone[start : start + _MOST_FILES]
+            self._twice(partial(self._shell, 'rm -f -- "$@"', *part))
+            for remote in part:
+                del self._spare[remote]
 
     def run(self, argv: Sequence[str], timeout_s: float) -> Completed:  # noqa: D102
         end = time.monotonic() + timeout_s
@@ -162,11 +209,7 @@ class SshConnector(Connector):
             return Completed(status, bytes(stdout), channel.stderr(1.0))
 
     def spawn(self, argv: Sequence[str], env: Mapping[str, str]) -> RemoteProcess:  # noqa: D102
-        from edgenas.hardware.connectors import ssh_process
-
-        _check(argv)
-        limit_s = self.settings.connect_timeout_s
-        return ssh_process.start(self._link, argv, env, timeout_s=limit_s)
+        return self._start(argv, env, timeout_s=self.settings.connect_timeout_s, with_input=True)
 
     def close(self) -> None:
         """Remove the working folder and close the connection; what was spawned is cut off."""
@@ -179,6 +222,7 @@ class SshConnector(Connector):
             log.warning("%s stays on %s: %s", self._workdir, self._opened.name, error)
         finally:
             self._workdir = None
+            self._placed, self._spare = {}, {}
             self._opened.close()
 
     @property
@@ -198,18 +242,26 @@ class SshConnector(Connector):
         self, argv: Sequence[str], *, timeout_s: float, with_input: bool
     ) -> Iterator[SshProcess]:
         """Start a command and kill it if it still runs in the end."""
-        from edgenas.hardware.connectors import ssh_process
-
-        _check(argv)
-        process = ssh_process.start(
-            self._link, argv, {}, timeout_s=timeout_s, with_input=with_input
-        )
+        process = self._start(argv, {}, timeout_s=timeout_s, with_input=with_input)
         try:
             yield process
         finally:
             if process.status() is None:
                 process.kill()
             process.channel.abort()
+
+    def _start(
+        self, argv: Sequence[str], env: Mapping[str, str], *, timeout_s: float, with_input: bool
+    ) -> SshProcess:
+        """Start a command and note the start of the system that it tells."""
+        from edgenas.hardware.connectors import ssh_process
+
+        _check(argv)
+        process = ssh_process.start(
+            self._link, argv, env, timeout_s=timeout_s, with_input=with_input
+        )
+        self.boot = process.boot or self.boot
+        return process
 
     def _send(self, local: Path, remote: str, argv: Sequence[str]) -> None:
         stall_s = self.settings.stall_timeout_s
@@ -262,9 +314,10 @@ class SshConnector(Connector):
             )
         if status != 0:
             said = _said(process.channel.stderr(1.0))
-            full = "No space left" in said or "Disk quota" in said
-            remedy = "; free space there or name another connector.workdir" if full else ""
-            raise DeviceError(f"cannot copy {what} on {self._link.name}: {said}{remedy}")
+            text = f"cannot copy {what} on {self._link.name}: {said}"
+            if "No space left" in said or "Disk quota" in said:
+                raise _DiskFullError(f"{text}; free space there or name another connector.workdir")
+            raise DeviceError(text)
 
     def _stalled(self, what: str) -> DeviceTimeoutError:
         return DeviceTimeoutError(

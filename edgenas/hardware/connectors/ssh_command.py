@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from edgenas.core.errors import DeviceError
 
 # The shell becomes the command, so its process number, which it tells first, is the command's.
+# Then comes what tells this start of the system from the next.
 _ANNOUNCE = """
 command -v "$1" >/dev/null 2>&1 || { echo "$0 missing"; exit 127; }
-echo "$0 $$ $(cat /proc/$$/stat 2>/dev/null)"
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)
+echo "$0 $$ ${boot:--} $(cat /proc/$$/stat 2>/dev/null)"
 """
 _WITH_INPUT = _ANNOUNCE + 'exec "$@"'
 # The connection holds the input open until the command has ended; if it is cut before, the group
@@ -41,17 +43,21 @@ class ConnectionLostError(DeviceError):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A process of the device; `started` tells it from a later one with the same number."""
+    """A process of the device; `started` tells it from a later one with the same number.
+
+    `boot` tells the start of the system from the next; None where the device does not.
+    """
 
     pid: int
     started: str
+    boot: str | None = None
 
 
 class RemoteCommand:
     """An argument list on its way through ssh, which knows only one string for a shell.
 
-    The first line of its output that begins with a random token tells its process number;
-    whatever a start-up file of the login shell has printed before is dropped.
+    The first line of its output that begins with a random token tells its process number and the
+    start of the system; whatever a start-up file of the login shell has printed before is dropped.
     """
 
     def __init__(
@@ -77,11 +83,12 @@ class RemoteCommand:
             return None
         if rest.strip() == "missing":
             raise DeviceError(f"there is no command {self.name!r} on the device")
-        pid, _, stat = rest.strip().partition(" ")
+        pid, boot, stat = [*rest.strip().split(" ", 2), "", ""][:3]
         if not re.fullmatch(r"[0-9]{1,9}", pid):
             return None
         fields = stat.rpartition(")")[2].split()
-        return Started(int(pid), fields[19] if len(fields) > 19 else "")
+        known = re.fullmatch(r"[0-9a-f][0-9a-f-]{0,63}", boot) is not None
+        return Started(int(pid), fields[19] if len(fields) > 19 else "", boot if known else None)
 
 
 def kill_argv(process: Started) -> list[str]:

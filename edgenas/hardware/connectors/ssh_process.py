@@ -38,6 +38,11 @@ class SshProcess(RemoteProcess):
         """The number of the process on the device."""
         return self._process.pid
 
+    @property
+    def boot(self) -> str | None:
+        """What tells the start of the device's system that it runs in from the next."""
+        return self._process.boot
+
     def status(self) -> int | None:  # noqa: D102
         return self.channel.status()
 

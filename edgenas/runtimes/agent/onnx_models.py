@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
+import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +14,30 @@ from edgenas.runtimes.agent.frames import Arrays, Json, RefusalError
 from edgenas.runtimes.agent.model import Model, described, noise
 
 _CPU = "CPUExecutionProvider"
+_TENSORRT = "TensorrtExecutionProvider"
+_ALLOWED = {"float16": "trt_fp16_enable", "int8": "trt_int8_enable"}
+"""What TensorRT must be allowed for a file of a precision, before its version 10."""
 
 
 class OnnxRuntimeModel(Model):
     """A session of ONNX Runtime with inputs and outputs bound to fixed memory of the host.
 
     With a provider of another processor than the host's, its time holds the copies to and fro.
+    TensorRT's keeps the engines that it builds in a folder of the model's own until `finish`, so
+    that each is built once.
     """
 
     def __init__(self, engine: Any, settings: Json, path: str) -> None:
         self._engine, self._path, self._settings = engine, path, settings
+        self._nodes: list[Json] | None = None
+        self._options: dict[str, dict[str, str]] = {}
+        if _TENSORRT in settings["providers"]:
+            folder = tempfile.mkdtemp(prefix="edgenas-")
+            self._forget = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+            self._options[_TENSORRT] = _tensorrt_options(settings["precision"], folder)
+            start = time.perf_counter_ns()
+            self._open(engine.SessionOptions())
+            self.build_ms = (time.perf_counter_ns() - start) / 1e6
         self._session = self._open(engine.SessionOptions())
         self.outside = []
 
@@ -44,15 +61,19 @@ class OnnxRuntimeModel(Model):
         run = self._session.run_with_iobinding
         self.run = lambda: run(binding)
         if self._settings["providers"][0] != _CPU:  # else there is nothing outside
-            nodes = self.nodes()
-            self.outside = [str(node["kind"]) for node in nodes if not node["inside"]]
-            self.delegated = any(node["inside"] for node in nodes)
+            self._nodes = self.nodes()
+            self.outside = [str(node["kind"]) for node in self._nodes if not node["inside"]]
+            self.delegated = any(node["inside"] for node in self._nodes)
+        if self._options:
+            self._forget()
 
     def infer(self, feeds: Arrays) -> Arrays:  # noqa: D102
         names = [tensor.name for tensor in self._session.get_outputs()]
         return dict(zip(names, self._session.run(names, feeds)))
 
     def nodes(self) -> list[Json]:  # noqa: D102
+        if self._nodes is not None:
+            return self._nodes
         options = self._engine.SessionOptions()
         with tempfile.TemporaryDirectory() as folder:
             options.enable_profiling = True
@@ -89,12 +110,22 @@ class OnnxRuntimeModel(Model):
         missing = [name for name in providers if name not in available]
         if missing:
             raise RefusalError("setting", f"no provider {missing}; there are {available}")
-        session = self._engine.InferenceSession(self._path, options, providers=providers)
+        given = [(name, self._options[name]) if name in self._options else name
+                 for name in providers]  # fmt: skip
+        session = self._engine.InferenceSession(self._path, options, providers=given)
         if session.get_providers()[: len(providers)] != providers:
             raise RefusalError(
                 "setting", f"asked for the providers {providers}, got {session.get_providers()}"
             )
         return session
+
+
+def _tensorrt_options(precision: str, folder: str) -> dict[str, str]:
+    """Return what TensorRT's provider is told: what it may compute in, and where engines stay."""
+    options = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": folder}
+    if precision in _ALLOWED:
+        options[_ALLOWED[precision]] = "1"
+    return options
 
 
 def _numpy_type(text: str) -> str | None:

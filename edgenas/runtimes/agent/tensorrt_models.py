@@ -16,6 +16,19 @@ from edgenas.runtimes.agent import cuda
 from edgenas.runtimes.agent.frames import Arrays, Json, RefusalError
 from edgenas.runtimes.agent.model import Model, described, noise
 
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "UINT8": "uint8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "BOOL": "bool",
+}
+"""TensorRT's types; its own table of them does not work with every numpy (8.5 with 1.24)."""
+_ALLOWED = {"float16": ("FP16",), "int8": ("INT8",)}
+"""What a builder without strong typing must be allowed for a file of a precision."""
+
 
 class TensorRtModel(Model):
     """An engine with fixed shapes; an ONNX file is built into one here first.
@@ -42,7 +55,7 @@ class TensorRtModel(Model):
     def fill(self) -> None:  # noqa: D102
         trt, engine = self._trt, self._engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        arrays = {name: _array(trt, engine, name) for name in names}
+        arrays = {name: _array(engine, name) for name in names}
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         self._feeds = {name: arrays[name] for name in inputs}
         self._results = {name: arrays[name] for name in names if name not in self._feeds}
@@ -97,30 +110,30 @@ class TensorRtModel(Model):
             self._cuda.free()
 
 
-def _array(trt: Any, engine: Any, name: str) -> np.ndarray[Any, Any]:
+def _array(engine: Any, name: str) -> np.ndarray[Any, Any]:
     """Return noise of a tensor's shape and type: the fixed input, or the place of an output."""
-    return noise(
-        name, tuple(engine.get_tensor_shape(name)), trt.nptype(engine.get_tensor_dtype(name))
-    )
+    kind = str(engine.get_tensor_dtype(name)).rpartition(".")[2]
+    return noise(name, tuple(engine.get_tensor_shape(name)), _DTYPES.get(kind))
 
 
 def _built(trt: Any, logger: Any, settings: Json, content: bytes) -> bytes:
     """Return the engine of an ONNX file.
 
-    From version 10 on, types are those of the file; before, float16 and int8 are allowed by flags.
+    Types are those of the file. A version without strong typing (before 10) would take others if
+    it were allowed them; it is allowed what the precision needs, and float32 needs nothing.
     """
     builder = trt.Builder(logger)
-    typed = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    if typed is None:
-        typed = trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH
-    network = builder.create_network(1 << int(typed))
+    creation = trt.NetworkDefinitionCreationFlag
+    typed = hasattr(creation, "STRONGLY_TYPED")  # where not, shapes are asked to hold the batch
+    flag = creation.STRONGLY_TYPED if typed else creation.EXPLICIT_BATCH
+    network = builder.create_network(1 << int(flag))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(content):
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise RefusalError("model", f"TensorRT cannot parse the ONNX file: {'; '.join(errors)}")
     config = builder.create_builder_config()
-    if typed == trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH:
-        for name in settings["flags"]:
+    if not typed:
+        for name in _ALLOWED.get(settings["precision"], ()):
             config.set_flag(getattr(trt.BuilderFlag, name))
     if not settings["tf32"]:
         config.clear_flag(trt.BuilderFlag.TF32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgenas.costs.conditions import setting_text
 from edgenas.costs.passport import ErrorReport, Passport
 from edgenas.study.report.data import ReportData, TableRecord
 from edgenas.study.report.markup import (
@@ -103,6 +104,10 @@ def _measurement(passport: Passport) -> list[tuple[str, str]]:
         ("Device", f"{escape(passport.device.slug)} {short_hash(passport.device.match_key)}"),
         ("Delegate", escape(runtime.delegate) if runtime.delegate else "none"),
         ("Threads", "not told" if runtime.threads is None else f"{runtime.threads}, {cores}"),
+        *(
+            (name.capitalize(), escape(setting_text(value)))
+            for name, value in (runtime.settings or {}).items()
+        ),
         *_how_measured(passport),
     ]
     took = "" if passport.duration_s is None else f", in {seconds(passport.duration_s)}"

@@ -82,6 +82,7 @@ def measure_files_costs(run: Run, runtime: str, progress: Progress) -> Path | No
             files,
             kinds,
             settings=run.job.profile.networks.to_settings(),
+            precision=run.job.device.precision,
             n_retries=N_RETRIES,
             progress=progress,
         )

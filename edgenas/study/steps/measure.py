@@ -110,7 +110,13 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
             network = run.space.network(member.arch.row)
             paths[member.arch.id].write_bytes(model_bytes(network, model_format, precision))
         measured = measure_files(
-            run.device, runtime, paths, plan, n_retries=N_RETRIES, progress=progress
+            run.device,
+            runtime,
+            paths,
+            plan,
+            precision=precision,
+            n_retries=N_RETRIES,
+            progress=progress,
         )
     write_json(
         path,

@@ -12,8 +12,10 @@ from edgenas.core.errors import (
     NoTableError,
     TableMismatchError,
 )
-from edgenas.core.files import write_bytes
+from edgenas.core.files import write_bytes, write_text
+from edgenas.core.schema import dump_yaml
 from edgenas.costs.kinds import Kind
+from edgenas.costs.known import NOTHING_KNOWN, Known, known_rows
 from edgenas.costs.store import find_table, user_tables
 from edgenas.costs.table import CostTable, passport_path
 from edgenas.hardware.device import Device
@@ -101,6 +103,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
                 run.job.profile.to_settings(run.space),
                 user_tables(),
                 precision=run.job.device.precision,
+                known=_known(run, name.runtime),
                 n_retries=N_RETRIES,
                 progress=progress,
             )
@@ -124,11 +127,21 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     return outputs
 
 
+def _known(run: Run, runtime: str) -> Known:
+    """Return what the job takes from tables of other spaces in place of timing it."""
+    if not run.job.profile.missing:
+        return NOTHING_KNOWN
+    asked = conditions_of(run.device, runtime, precision=run.job.device.precision)
+    shipped = run.job.profile.tables == "any"
+    return known_rows(run.space, asked, slug=run.device.fingerprint.slug, shipped=shipped)
+
+
 def _copy(run: Run, name: TableName, table: CostTable) -> list[Path]:
     """Keep a table in the run; return its files."""
     source, copy = Path(table.source), run.table_path(name.runtime, name.kind)
     write_bytes(copy, source.read_bytes())
-    write_bytes(passport_path(copy), passport_path(source).read_bytes())
+    # Not the file's: a table that was cut off between its rows and their passport still loads.
+    write_text(passport_path(copy), dump_yaml(table.passport.model_dump(mode="json")))
     return [copy, passport_path(copy)]
 
 

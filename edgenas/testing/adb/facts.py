@@ -36,6 +36,19 @@ _FEATURES = (
     "dcpodp sve2 sveaes svepmull svebitperm svesha3 svesm4 flagm2 frint svei8mm svebf16 i8mm bf16"
 )
 _ZONES = {"BIG": 41000, "MID": 39500, "LITTLE": 38200, "G3D": 37000, "battery": 29100}
+_GO_TO_SLEEP = """
+most_ms=$(settings get system screen_off_timeout)
+if [ "$most_ms" = null ]; then most_ms=30000; fi
+if [ -e /data/keyguard ] && [ "$most_ms" -gt 10000 ]; then most_ms=10000; fi
+if [ "$(cat /sys/class/power_supply/battery/status)" != Discharging ] &&
+  [ "$(settings get global stay_on_while_plugged_in)" -gt 0 ]; then most_ms=2147483647; fi
+age_s=$(($(date +%s) - $(stat -c %Y /data/wakefulness)))
+if [ "$(cat /data/wakefulness)" = Awake ] && [ $((age_s * 1000)) -gt "$most_ms" ]; then
+  input keyevent KEYCODE_SLEEP
+fi
+"""
+"""A screen that nobody has touched for so long goes dark, unless the phone is plugged in and set to
+stay on then; on the lock screen after ten seconds. It is done when somebody looks."""
 _TOOLS = {
     "getprop": 'if [ -z "$1" ]; then cat /system/getprop.all; '
     'else cat "/system/props/$1" 2>/dev/null || echo; fi',
@@ -43,12 +56,13 @@ _TOOLS = {
     "-r) echo 5.15.110-android14-11-g0123456789ab;; "
     "*) echo Linux localhost 5.15.110-android14-11-g0123456789ab aarch64 Toybox;; esac",
     "dumpsys": 'case "$1" in battery) cat /system/dumpsys.battery;; '
-    'power) echo "  mWakefulness=$(cat /data/wakefulness)";; '
+    f'power) {_GO_TO_SLEEP} echo "  mWakefulness=$(cat /data/wakefulness)";; '
     '*) echo "Can\'t find service: $1"; exit 1;; esac',
     "settings": 'f="/data/settings/$2.$3"; case "$1" in get) cat "$f" 2>/dev/null || echo null;; '
     'put) echo "$4" >"$f";; delete) rm -f "$f"; echo "Deleted 1 rows";; *) exit 255;; esac',
     "input": 'case "$2" in KEYCODE_WAKEUP) echo Awake >/data/wakefulness;; '
-    "KEYCODE_SLEEP) echo Asleep >/data/wakefulness;; *) exit 255;; esac",
+    "KEYCODE_SLEEP) echo Asleep >/data/wakefulness; touch /data/keyguard;; *) exit 255;; esac",
+    "wm": 'case "$1" in dismiss-keyguard) rm -f /data/keyguard;; *) exit 255;; esac',
     "cmd": 'echo "$*" >>/data/cmd.log; case "$1 $2 $3" in '
     '"connectivity airplane-mode enable") settings put global airplane_mode_on 1;; '
     '"connectivity airplane-mode disable") settings put global airplane_mode_on 0;; '
@@ -58,6 +72,7 @@ _TOOLS = {
 SETTINGS: Mapping[str, str] = {
     "global.stay_on_while_plugged_in": "0",
     "global.airplane_mode_on": "0",
+    "system.screen_off_timeout": "30000",
     "system.screen_brightness_mode": "1",
     "system.screen_brightness": "128",
 }
@@ -116,9 +131,10 @@ def write_phone(folder: Path) -> None:
 
 
 def start_system(folder: Path) -> None:
-    """Change what every start of the phone changes: the name of the start, a screen that is off."""
+    """Change what every start of the phone changes: the name of the start, a dark locked screen."""
     _write(folder / "proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
     _write(folder / "data/wakefulness", "Asleep\n")
+    _write(folder / "data/keyguard", "")
 
 
 def banner(features: str) -> str:

@@ -36,7 +36,9 @@ class Options:
     num_threads: int = -1
     use_xnnpack: bool | None = None
     use_gpu: bool = False
+    gpu_precision_loss_allowed: bool = True
     use_nnapi: bool = False
+    nnapi_allow_fp16: bool = False
     enable_op_profiling: bool = False
     report_peak_memory_footprint: bool = False
     given: list[str] = field(default_factory=list)
@@ -271,7 +273,7 @@ class Output:
 def _value(name: str, text: str) -> int | float | bool | str:
     if name == "graph":
         return text
-    if name.startswith(("use_", "enable_", "report_")):
+    if name.startswith(("use_", "enable_", "report_", "gpu_", "nnapi_")):
         if text not in ("true", "false", "1", "0"):
             raise ValueError(text)
         return text in ("true", "1")

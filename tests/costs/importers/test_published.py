@@ -141,6 +141,13 @@ def test_several_files(tmp_path: Path, tiny: SearchSpace) -> None:
     row = found.table[tiny.distinct_ops()[0]]
     assert row.cost == pytest.approx((9 * 0.5 + 27 * 0.9) / 36)
     assert row.n_visits == 36
+    # Within the files .1 and .1, between them .1 and .3 off the mean.
+    assert row.std == pytest.approx((0.1**2 + (9 * 0.3**2 + 27 * 0.1**2) / 36) ** 0.5)
+    silent = write(tmp_path, HEAD.replace("mean: 0.5, std: 0.1", "mean: 0.9"), "b.yaml")
+    found = import_table(importer_of("ofa"), [first, silent], tiny, NOTE10, duplicates="mean")
+    row = found.table[tiny.distinct_ops()[0]]
+    assert row.cost == pytest.approx(0.7)
+    assert row.std is None  # one file does not tell it, and it is not 0
     with pytest.raises(UsageError, match="two files are called"):
         import_table(importer_of("ofa"), [first, first], tiny, NOTE10)
     with pytest.raises(UsageError, match="no such file"):

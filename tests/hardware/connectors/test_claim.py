@@ -14,12 +14,14 @@ import pytest
 from edgenas.core.errors import DeviceError
 from edgenas.core.schema import dump_yaml
 from edgenas.hardware.cores import _READ_CORES, parse_cores
+from edgenas.hardware.description import RunStep
 from edgenas.hardware.device import Device, load_device
 from edgenas.hardware.throttling import read_thermal, throttled
 from edgenas.testing.adb import EmulatedPhone
 from edgenas.testing.adb.facts import SETTINGS
 from edgenas.testing.adb.phone import missing_here
-from edgenas.testing.sshd import Sshd
+from edgenas.testing.missing import skip_outside_ci
+from edgenas.testing.sshd import Sshd, missing_program, running_sshd
 from edgenas.testing.tcp_proxy import TcpProxy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -136,6 +138,30 @@ def test_a_board_out_of_reach_is_put_back_by_the_next_holder(
     assert governors(board) == ["ondemand\n", "powersave\n"]
 
 
+def test_a_restart_that_no_command_saw_is_noticed_and_the_board_prepared_anew(
+    home: Path, tmp_path: Path, board: Path
+) -> None:
+    """The way is made anew without a word, so each command tells the start of the system."""
+    skip_outside_ci(missing_program(), pytest.skip)
+    with (
+        running_sshd(tmp_path / "sshd") as server,
+        load_device(described(tmp_path, server, board)) as device,
+        device.claim(),
+    ):
+        device.check()
+        assert device.connector.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        server.reboot()
+        for i, governor in enumerate(("ondemand", "powersave")):
+            (board / f"governor{i}").write_text(f"{governor}\n")
+        assert device.connector.run(["echo", "back"], timeout_s=30).stdout == b"back\n"
+        with pytest.raises(DeviceError, match="'mine' was restarted while it was measured"):
+            device.check()
+        device.renew()
+        device.check()
+        assert governors(board) == ["performance\n"] * 2
+    assert governors(board) == ["ondemand\n", "powersave\n"]
+
+
 # -- a phone --------------------------------------------------------------------------------
 
 
@@ -181,6 +207,7 @@ def test_a_phone_is_prepared_as_shipped_and_put_back(phone: EmulatedPhone, pixel
             "global.airplane_mode_on": "1",
             "system.screen_brightness_mode": "0",
             "system.screen_brightness": "1",
+            "system.screen_off_timeout": "2147483647",
             "wakefulness": "Awake",
         }
         assert said(phone)[-1] == "power set-fixed-performance-mode-enabled true"
@@ -194,15 +221,69 @@ def test_a_phone_is_prepared_as_shipped_and_put_back(phone: EmulatedPhone, pixel
     assert not phone.path("/data/local/tmp/edgenas.lock").exists()
 
 
+@pytest.mark.parametrize("name", ["global.stay_on_while_plugged_in", "system.screen_off_timeout"])
 def test_a_setting_that_was_never_made_is_deleted_again(
-    phone: EmulatedPhone, pixel: Device
+    phone: EmulatedPhone, pixel: Device, name: str
 ) -> None:
-    path = phone.path("/data/settings/global.stay_on_while_plugged_in")
+    path = phone.path(f"/data/settings/{name}")
     path.unlink()
     with pixel.claim():
-        assert path.read_text() == "7\n"
+        assert path.read_text() in ("7\n", "2147483647\n")
     assert not path.exists()
-    path.write_text("0\n")
+    path.write_text(f"{SETTINGS[name]}\n")
+
+
+def test_a_phone_on_its_battery_stays_awake(phone: EmulatedPhone, pixel: Device) -> None:
+    """Left alone for an hour; without the steps it would have gone to sleep after 30 s or 10 s."""
+    look = ["sh", "-c", "dumpsys power | grep -c Awake || true"]
+    wakefulness = phone.path("/data/wakefulness")
+
+    def awake_after(left_alone_s: float) -> bool:
+        since_s = time.time() - left_alone_s
+        os.utime(wakefulness, (since_s, since_s))
+        return pixel.connector.run(look, 60).stdout == b"1\n"
+
+    with pixel.claim():
+        assert awake_after(3600)
+        phone.path("/data/settings/system.screen_off_timeout").write_text("30000\n")
+        assert awake_after(25)
+        assert not awake_after(35)
+        pixel.connector.run(["input", "keyevent", "KEYCODE_WAKEUP"], 60)  # it is locked now
+        assert awake_after(5)
+        assert not awake_after(15)
+    assert state(phone) == AT_FIRST
+
+
+@pytest.mark.parametrize(
+    ("properties", "cut"),
+    [
+        ({"service.adb.tcp.port": "5555"}, True),
+        ({"persist.adb.tcp.port": "5555"}, True),
+        ({"service.adb.tcp.port": "0"}, False),  # as `adb usb` leaves it
+        ({"service.adb.tcp.port": "-1", "persist.adb.tcp.port": ""}, False),
+        ({"service.adb.tcp.port": "0", "persist.adb.tcp.port": "5555"}, False),
+        ({}, False),
+    ],
+)
+def test_airplane_mode_knows_by_what_way_adb_comes(
+    phone: EmulatedPhone, pixel: Device, properties: dict[str, str], cut: bool
+) -> None:
+    step = pixel.description.prepare["airplane mode"]
+    assert isinstance(step, RunStep)
+    assert step.undo is not None
+    paths = {phone.path(f"/system/props/{name}"): text for name, text in properties.items()}
+    for path, text in paths.items():
+        path.write_text(f"{text}\n")
+    try:
+        done = pixel.connector.run(step.run, 60)
+        assert done.status == (1 if cut else 0)
+        assert (b"adb runs over Wi-Fi" in done.stderr) is cut
+        assert state(phone)["global.airplane_mode_on"] == ("0" if cut else "1")
+        assert pixel.connector.run([*step.undo[:-1], "0"], 60).status == 0
+    finally:
+        for path in paths:
+            path.unlink()
+    assert state(phone) == AT_FIRST
 
 
 def test_airplane_mode_does_not_cut_its_own_way(phone: EmulatedPhone, pixel: Device) -> None:

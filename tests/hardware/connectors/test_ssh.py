@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,11 @@ from edgenas.core.errors import (
     RegistryError,
     SchemaError,
 )
+from edgenas.hardware.connectors import ssh as ssh_module
 from edgenas.hardware.connectors.base import CONNECTORS, ConnectorSettings
 from edgenas.hardware.connectors.ssh import SshConnector
 from edgenas.hardware.device import load_device
-from edgenas.testing.connector_contract import shell
+from edgenas.testing.connector_contract import HOSTILE, shell
 from edgenas.testing.sshd import Sshd, make_key, running_sshd, trust
 from edgenas.testing.tcp_proxy import TcpProxy
 
@@ -179,6 +181,45 @@ def test_an_identity_may_be_named(other: Sshd) -> None:
     assert "-i /no-such-key" in refusal(other, identity="/no-such-key")
 
 
+@contextmanager
+def ssh_agent(folder: Path, *keys: Path) -> Iterator[Path]:
+    """Run an agent that holds these keys; yield the socket on which it is asked."""
+    way = folder / "agent"
+    with subprocess.Popen(
+        ["ssh-agent", "-D", "-a", str(way)], stdout=subprocess.DEVNULL, start_new_session=True
+    ) as agent:
+        try:
+            end = time.monotonic() + 20
+            while not way.exists():
+                assert agent.poll() is None
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            for key in keys:
+                add = ["ssh-add", "-q", str(key)]
+                own = {**os.environ, "SSH_AUTH_SOCK": str(way)}
+                subprocess.run(add, check=True, timeout=60, env=own)
+            yield way
+        finally:
+            agent.kill()
+
+
+def test_a_key_may_be_the_agents_alone(
+    other: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the configuration nor the description names a key; the file itself is gone."""
+    config = other.config.read_text()
+    other.config.write_text(re.sub("Identit.*\n", "\n", config))
+    monkeypatch.setenv("HOME", str(tmp_path))  # no keys there either
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    assert "does not let us in" in refusal(other)
+    with ssh_agent(tmp_path, other.identity) as way:
+        other.identity.unlink()
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(way))
+        with SshConnector(other.settings()) as connector:
+            assert shell(connector, "echo let in") == "let in\n"
+    assert "does not let us in" in refusal(other)  # the agent has ended
+
+
 def test_a_device_that_is_not_there_is_told(other: Sshd) -> None:
     with TcpProxy(other.port) as proxy:
         port = proxy.port
@@ -193,6 +234,43 @@ def test_a_configuration_that_is_broken_is_told(other: Sshd) -> None:
     other.config.write_text("Port many\n")
     assert "Invalid Port integer value" in refusal(other)
     assert "ssh -G" in refusal(other)
+
+
+def test_what_is_discarded_is_gone_whatever_its_name(
+    ssh: SshConnector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_module, "_SPARE_BYTES", 0)
+    monkeypatch.setattr(ssh_module, "_MOST_FILES", 20)  # thus several commands
+    paths = [tmp_path / f"{name}.onnx" for name in HOSTILE]
+    for path in paths:
+        path.write_text("content")
+    kept, *placed = (ssh.place(path) for path in paths)
+    shell(ssh, 'touch "$1/another"', ssh.workdir)
+    ssh.discard([*placed, f"{ssh.workdir}/another"])  # which was not placed
+    assert {path.name for path in Path(ssh.workdir).iterdir()} == {Path(kept).name, "another"}
+    assert all(path.read_text() == "content" for path in paths)
+    assert ssh.place(paths[1]) == placed[0]
+
+
+def test_of_what_is_discarded_the_oldest_goes_when_there_is_too_much(
+    ssh: SshConnector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh_module, "_SPARE_BYTES", 6000)
+    placed = []
+    for name in "abcdefgh":
+        (tmp_path / name).write_text(name * 1000)
+        placed.append(ssh.place(tmp_path / name))
+
+    def there() -> str:
+        return "".join(sorted(path.name[-1] for path in Path(ssh.workdir).iterdir()))
+
+    ssh.discard(placed[:6])
+    assert there() == "abcdefgh"
+    assert ssh.place(tmp_path / "b") == placed[1]  # is needed again
+    ssh.discard(placed[6:])
+    assert there() == "bfgh"
+    ssh.discard([placed[1]])
+    assert there() == "bfgh"
 
 
 def test_a_user_without_a_shell_is_told(tmp_path: Path) -> None:

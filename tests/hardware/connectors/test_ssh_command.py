@@ -93,6 +93,7 @@ def test_a_command_announces_itself(posix: dict[str, str], with_input: bool) -> 
     assert rest == f"{started.pid}|it's; $HOME\n|a  b"
     assert started.pid == process.pid
     assert started.started.isdigit()
+    assert started.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def test_a_missing_command_is_told(posix: dict[str, str]) -> None:
@@ -107,6 +108,13 @@ def test_other_lines_announce_nothing() -> None:
     for line in (b"", b"\n", b"welcome\n", b"\xff 12 x\n", command.token[:8].encode() + b" 1 x\n"):
         assert command.started(line) is None
     assert command.started(f"{command.token} 12 ".encode()) == Started(12, "")
+    assert command.started(f"{command.token} 12 - ".encode()) == Started(12, "")
+    stat = "12 (a b) c) S " + " ".join("1" * 18) + " 4711 1"
+    told = command.started(f"{command.token} 12 0a-1b {stat}\n".encode())
+    assert told == Started(12, "4711", "0a-1b")
+    for odd in ("x", "0A", "a" * 65, "0;"):
+        told = command.started(f"{command.token} 12 {odd} {stat}\n".encode())
+        assert told == Started(12, "4711", None)
 
 
 def test_a_command_without_input_ends_when_the_connection_does(posix: dict[str, str]) -> None:

@@ -236,6 +236,11 @@ def test_a_full_disk_is_told(sshd: Sshd, tmp_path: Path) -> None:
             with pytest.raises(DeviceError, match="No space left on device"):
                 connector.place(source)
             assert shell(connector, 'ls -A "$1"', connector.workdir) == ""
+            source.write_bytes(bytes(100_000))
+            connector.discard([connector.place(source)])
+            source.write_bytes(b"1" * 200_000)  # fits in once the other one has gone
+            placed = connector.place(source)
+            assert shell(connector, 'ls -A "$1"', connector.workdir) == f"{Path(placed).name}\n"
             source.write_bytes(b"small")
             connector.push(source, remote)
         assert list(disk.path.iterdir()) == []

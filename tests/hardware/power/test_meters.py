@@ -68,6 +68,48 @@ def test_rails_of_jetpack_6_are_current_times_voltage_and_added(tmp_path: Path) 
     assert trace.energy_mj[-1] == pytest.approx((2500 + 3500) / 2)
 
 
+@pytest.mark.parametrize(
+    ("mode", "config", "wanted_s"),
+    [
+        ("1", 0x7727, 0.4224),  # 64 rounds of 3 channels with 2 times 1.1 ms
+        ("1", 0x7607, 0.05376),  # 64 rounds of 3 channels with 2 times 0.14 ms
+        ("1", 0x5527, 0.0704),  # 16 rounds of 2 channels
+        ("1", None, 0.4224),  # not told: as the driver does it
+        ("1", 0, 0.4224),
+        ("", None, 0.4224),
+        ("0", 0x7003, 0.01),  # converted anew whenever it is read
+        ("0", None, 0.01),
+    ],
+)
+def test_an_average_of_jetpack_4_is_as_old_as_its_samples(
+    tmp_path: Path, mode: str, config: int | None, wanted_s: float
+) -> None:
+    trees.jetpack_4(tmp_path, mode=mode, config=config)
+    meter = found(tmp_path, meter="ina3221", rails=["POM_5V_IN", "POM_5V_CPU"])
+    assert meter.refresh_s == pytest.approx(wanted_s)
+    chosen = found(tmp_path, meter="ina3221", rails=["POM_5V_IN"], refresh_s=0.3)
+    assert chosen.refresh_s == 0.3
+
+
+@pytest.mark.parametrize(
+    ("samples", "update_interval", "wanted_s"),
+    [
+        (1, 7, 0.01),
+        (64, 422, 0.422),  # of all samples, before Linux 6.2
+        (64, 7, 0.448),  # of one round
+    ],
+)
+def test_an_average_of_jetpack_6_is_as_old_as_its_samples(
+    tmp_path: Path, samples: int, update_interval: int, wanted_s: float
+) -> None:
+    folder = trees.jetpack_6(tmp_path, samples=samples, update_interval=update_interval)
+    meter = found(tmp_path, meter="ina3221", rails=["VDD_IN"])
+    assert meter.refresh_s == pytest.approx(wanted_s)
+    for name in ("samples", "update_interval"):
+        (folder / name).unlink()
+    assert found(tmp_path, meter="ina3221", rails=["VDD_IN"]).refresh_s == 0.01
+
+
 @pytest.mark.parametrize("tree", [trees.jetpack_4, trees.jetpack_6])
 def test_a_missing_rail_lists_those_there_are(tmp_path: Path, tree: Any) -> None:
     tree(tmp_path)

@@ -9,9 +9,19 @@ def write(folder: Path, **files: object) -> None:
         (folder / name).write_text(f"{value}\n")
 
 
-def jetpack_4(sysfs: Path) -> Path:
-    """A Jetson Nano's: one chip, three rails, power told."""
+def jetpack_4(sysfs: Path, *, mode: str = "", config: int | None = None) -> Path:
+    """A Jetson Nano's: one chip, three rails, power told.
+
+    `mode` is the driver's (0: it converts when it is read), `config` its setting of the chip.
+    """
     folder = sysfs / "bus/i2c/drivers/ina3221x/6-0040/iio:device0"
+    if mode:
+        write(folder, running_mode=mode)
+    if config is not None:
+        tree = folder.parent / "of_node"
+        tree.mkdir(parents=True)
+        name = "ti,trigger-config" if mode == "0" else "ti,continuous-config"
+        (tree / name).write_bytes(config.to_bytes(4, "big"))
     for i, (rail, power_mw) in enumerate(
         [("POM_5V_IN", 2545), ("POM_5V_GPU", 120), ("POM_5V_CPU", 549)]
     ):
@@ -27,10 +37,10 @@ def jetpack_4(sysfs: Path) -> Path:
     return folder
 
 
-def jetpack_6(sysfs: Path) -> Path:
+def jetpack_6(sysfs: Path, *, samples: int = 1, update_interval: int = 7) -> Path:
     """A Jetson Orin Nano's: one chip, three rails and a sum, current and voltage told."""
     folder = sysfs / "bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3"
-    write(folder, name="ina3221")
+    write(folder, name="ina3221", samples=samples, update_interval=update_interval)
     for i, (rail, current_ma) in enumerate(
         [("VDD_IN", 1000), ("VDD_CPU_GPU_CV", 200), ("VDD_SOC", 300)], start=1
     ):

@@ -1,10 +1,12 @@
 """Which engine stands for a runtime, older engines, and inputs of every type."""
 
+import gc
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -116,8 +118,13 @@ def test_an_input_left_open_is_refused(shape: list[Any], dtype: str | None) -> N
 class Session:
     """In the place of a session of ONNX Runtime whose second operator a GPU does not have."""
 
-    def __init__(self, path: str, options: Any, providers: list[str]) -> None:
-        self.options, self.providers = options, providers
+    made: ClassVar[list[dict[str, dict[str, str]]]] = []
+    """The options of each session's providers."""
+
+    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+        pairs = [(one, {}) if isinstance(one, str) else one for one in providers]
+        self.options, self.providers = options, [name for name, _ in pairs]
+        self.made.append(dict(pairs))
 
     def get_providers(self) -> list[str]:
         return [*self.providers, "CPUExecutionProvider"]
@@ -167,7 +174,47 @@ def test_operators_that_a_gpu_leaves_to_the_cpu_are_named() -> None:
     assert model.inputs[0]["dtype"] == "float16"
 
 
+@pytest.mark.parametrize(
+    ("precision", "allowed"),
+    [("float32", {}), ("float16", {"trt_fp16_enable": "1"}), ("int8", {"trt_int8_enable": "1"})],
+)
+def test_tensorrt_builds_once_and_computes_as_the_precision_says(
+    monkeypatch: pytest.MonkeyPatch, precision: str, allowed: dict[str, str]
+) -> None:
+    monkeypatch.setattr(Session, "made", [])
+    providers = ["TensorrtExecutionProvider", "CUDAExecutionProvider"]
+    settings = {"threads": 1, "providers": providers, "precision": precision}
+    model = OnnxRuntimeModel(gpu_engine(*providers, "CPUExecutionProvider"), settings, "x.onnx")
+    assert model.build_ms > 0
+    folder = Path(Session.made[0]["TensorrtExecutionProvider"]["trt_engine_cache_path"])
+    assert folder.is_dir()
+    model.fill()
+    model.start()
+    model.finish()  # which names the operators, by a session of its own
+    assert len(Session.made) == 3
+    cached = {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(folder)}
+    for options in Session.made:  # all look where the first one put its engines
+        assert options == {
+            "TensorrtExecutionProvider": {**cached, **allowed},
+            "CUDAExecutionProvider": {},
+        }
+    assert not folder.exists()
+    assert [node["kind"] for node in model.nodes()] == ["Conv", "CumSum"]
+    assert len(Session.made) == 3
+
+
+def test_engines_of_a_model_that_fails_are_not_left_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    settings = {"threads": 1, "providers": ["TensorrtExecutionProvider"], "precision": "float32"}
+    with pytest.raises(RefusalError):
+        OnnxRuntimeModel(gpu_engine("CPUExecutionProvider"), settings, "x.onnx")
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_provider_that_is_not_there_is_refused() -> None:
-    settings = {"threads": 1, "providers": ["TensorrtExecutionProvider"]}
+    settings = {"threads": 1, "providers": ["TensorrtExecutionProvider"], "precision": "float32"}
     with pytest.raises(RefusalError, match=r"no provider \['Tensorrt.*there are \['CPU"):
         OnnxRuntimeModel(gpu_engine("CPUExecutionProvider"), settings, "x.onnx")

@@ -1,8 +1,12 @@
-"""Models in TensorRT, against stand-ins for its Python package and for the CUDA runtime."""
+"""Models in TensorRT, against stand-ins for its Python package and for the CUDA runtime.
+
+TensorRT-RTX itself builds engines without a GPU, and does so here where it is installed.
+"""
 
 import ctypes
 import gc
 import json
+from enum import Enum
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,11 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgenas.core.extras import require, unavailable_reason
+from edgenas.lowering import onnx
+from edgenas.lowering.weights import random_weights
 from edgenas.runtimes.agent import cuda
 from edgenas.runtimes.agent.frames import RefusalError
-from edgenas.runtimes.agent.tensorrt_models import TensorRtModel
+from edgenas.runtimes.agent.tensorrt_models import TensorRtModel, _built
+from edgenas.runtimes.tensorrt import TensorRt
+from edgenas.testing.space_contract import width_space
 
-SETTINGS = {"threads": 1, "affinity": None, "tf32": False, "flags": ["FP16"]}
+SETTINGS = {"threads": 1, "affinity": None, "tf32": False, "precision": "float32"}
 
 
 class CudaRuntime:
@@ -72,7 +81,12 @@ class Context:
         return self.works
 
 
-def tensorrt(*, version: int = 10, works: bool = True, opens: bool = True) -> Any:
+DataType = Enum("DataType", ["FLOAT", "HALF", "INT8", "INT32", "BOOL", "UINT8", "FP8", "INT64"])
+
+
+def tensorrt(
+    *, version: int = 10, works: bool = True, opens: bool = True, dtype: str = "FLOAT"
+) -> Any:
     """Return a stand-in for `tensorrt`, with all that the measuring process asks of it."""
     made = SimpleNamespace(flags=[], cleared=[], built=b"")
     engine = SimpleNamespace(
@@ -80,7 +94,7 @@ def tensorrt(*, version: int = 10, works: bool = True, opens: bool = True) -> An
         get_tensor_name=lambda index: "xy"[index],
         get_tensor_mode=lambda name: {"x": "in", "y": "out"}[name],
         get_tensor_shape=lambda name: (1, 8),
-        get_tensor_dtype=lambda name: "FLOAT",
+        get_tensor_dtype=lambda name: DataType[dtype],
         create_execution_context=lambda: Context(works),
         create_engine_inspector=lambda: SimpleNamespace(
             get_engine_information=lambda form: json.dumps(
@@ -110,7 +124,9 @@ def tensorrt(*, version: int = 10, works: bool = True, opens: bool = True) -> An
     def build(network: Any, config: Any) -> Any:
         return None if made.built == b"impossible" else b"engine of " + made.built
 
-    creation = SimpleNamespace(EXPLICIT_BATCH=0)
+    creation = SimpleNamespace()
+    if version < 11:
+        creation.EXPLICIT_BATCH = 0
     if version >= 10:
         creation.STRONGLY_TYPED = 1
     config = SimpleNamespace(set_flag=made.flags.append, clear_flag=made.cleared.append)
@@ -128,12 +144,17 @@ def tensorrt(*, version: int = 10, works: bool = True, opens: bool = True) -> An
         Builder=lambda logger: builder,
         OnnxParser=parser,
         NetworkDefinitionCreationFlag=creation,
-        BuilderFlag=SimpleNamespace(TF32="tf32", FP16="fp16"),
+        BuilderFlag=SimpleNamespace(TF32="tf32", FP16="fp16", INT8="int8"),
         ProfilingVerbosity=SimpleNamespace(DETAILED=2),
         TensorIOMode=SimpleNamespace(INPUT="in"),
         LayerInformationFormat=SimpleNamespace(JSON=1),
-        nptype=lambda dtype: np.float32,
+        nptype=nptype,
     )
+
+
+def nptype(dtype: Any) -> Any:
+    """As in TensorRT 8.5 with numpy 1.24 and later."""
+    raise AttributeError("module 'numpy' has no attribute 'bool'.")
 
 
 @pytest.fixture
@@ -143,8 +164,8 @@ def library(monkeypatch: pytest.MonkeyPatch) -> CudaRuntime:
     return library
 
 
-def opened(trt: Any, path: Path) -> TensorRtModel:
-    model = TensorRtModel(trt, SETTINGS, str(path))
+def opened(trt: Any, path: Path, **settings: Any) -> TensorRtModel:
+    model = TensorRtModel(trt, {**SETTINGS, **settings}, str(path))
     model.fill()
     model.start()
     model.finish()
@@ -179,12 +200,59 @@ def test_an_onnx_file_is_built_and_run(library: CudaRuntime, onnx_path: Path) ->
     assert library.calls[-1] == "destroy"
 
 
-def test_before_version_10_types_are_allowed_by_flags(
-    library: CudaRuntime, onnx_path: Path
+@pytest.mark.parametrize(
+    ("version", "precision", "flags"),
+    [
+        (8, "float32", []),
+        (8, "float16", ["fp16"]),
+        (8, "int8", ["int8"]),
+        (10, "float16", []),
+        (11, "float16", []),
+        (10, "int8", []),
+    ],
+)
+def test_before_version_10_a_precision_is_allowed_what_it_needs(
+    library: CudaRuntime, onnx_path: Path, version: int, precision: str, flags: list[str]
 ) -> None:
-    trt = tensorrt(version=8)
-    opened(trt, onnx_path)
-    assert trt.made.flags == ["fp16"]
+    trt = tensorrt(version=version)
+    opened(trt, onnx_path, precision=precision)
+    assert trt.made.flags == flags
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [("HALF", "float16"), ("INT8", "int8"), ("INT32", "int32"), ("INT64", "int64"),
+     ("UINT8", "uint8"), ("BOOL", "bool")],
+)  # fmt: skip
+def test_tensors_have_the_types_of_the_engine(
+    library: CudaRuntime, onnx_path: Path, dtype: str, expected: str
+) -> None:
+    model = TensorRtModel(tensorrt(dtype=dtype), SETTINGS, str(onnx_path))
+    model.fill()
+    assert {array.dtype.name for array in model._feeds.values()} == {expected}
+
+
+def test_a_type_that_numpy_has_not_is_refused(library: CudaRuntime, onnx_path: Path) -> None:
+    model = TensorRtModel(tensorrt(dtype="FP8"), SETTINGS, str(onnx_path))
+    with pytest.raises(RefusalError, match="'x' has no fixed shape or type"):
+        model.fill()
+
+
+@pytest.mark.skipif(
+    unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
+)
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_tensorrt_itself_builds_the_precisions_that_the_runtime_has(precision: str) -> None:
+    trt = require("tensorrt_rtx")
+    space = width_space()
+    graph = space.network(space.smallest())
+    content = onnx.lower(graph, random_weights(graph), precision=precision)
+    settings = {**SETTINGS, "precision": precision}
+    if precision in TensorRt.precisions:
+        assert _built(trt, trt.Logger(trt.Logger.ERROR), settings, content)
+    else:
+        with pytest.raises(RefusalError, match="Non-zero zero point is not supported"):
+            _built(trt, trt.Logger(trt.Logger.INTERNAL_ERROR), settings, content)
 
 
 def test_an_engine_is_opened_as_it_is(library: CudaRuntime, tmp_path: Path) -> None:
