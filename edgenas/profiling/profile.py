@@ -215,7 +215,7 @@ def _load(  # noqa: PLR0913
     precision: str,
     progress: Progress,
 ) -> None:
-    """Write, load and delete one model after the other: the disk holds one at a time."""
+    """Write, load and delete one model after the other: disks need not hold them all."""
     model_format = RUNTIMES.get(runtime).format
     named = {key.partition("@")[0]: key for key in keys}
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
