@@ -133,6 +133,12 @@ class Regression:
             total += component
         return total
 
+    def _covariance(self, values: Mapping[str, float]) -> Floats:
+        """Return the prior covariance of the networks' times, ms^2, shape (n, n)."""
+        total = self.costs_covariance(values) + self.drift_covariance(values)
+        total[np.diag_indices_from(total)] += self.noise_variance(values)
+        return total
+
     def _components(self, values: Mapping[str, float]) -> dict[str, Floats]:
         """Return the drift's components; each is of mean 0 over the networks.
 
@@ -201,9 +207,7 @@ class Regression:
     def posterior(self, values: Mapping[str, float], seen: Mask | None = None) -> Posterior:
         """Return the weights given the networks that are `seen` (all)."""
         pick = np.arange(len(self.network_ms)) if seen is None else np.flatnonzero(seen)
-        total = self.costs_covariance(values) + self.drift_covariance(values)
-        total = total[np.ix_(pick, pick)] + np.diag(self.noise_variance(values)[pick])
-        factor = cho_factor(total, lower=True)
+        factor = cho_factor(self._covariance(values)[np.ix_(pick, pick)], lower=True)
         solved = cho_solve(factor, self.residual_ms[pick])
         prior = self.prior.covariance(values)
         cross = prior @ self.design[pick].T
@@ -215,9 +219,7 @@ class Regression:
 
     def means(self, values: Mapping[str, float]) -> tuple[Floats, Floats]:
         """Return the mean of the weights, and K^-1 (y - mean): what `posterior` costs more for."""
-        total = self.costs_covariance(values) + self.drift_covariance(values)
-        total[np.diag_indices_from(total)] += self.noise_variance(values)
-        solved = cho_solve(cho_factor(total, lower=True), self.residual_ms)
+        solved = cho_solve(cho_factor(self._covariance(values), lower=True), self.residual_ms)
         taught = self.design.T @ solved
         mean = self.prior.mean_ms + self.prior.given @ taught
         for name, part in self.prior.parts.items():
