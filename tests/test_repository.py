@@ -206,6 +206,8 @@ def test_nothing_is_pickled(path: Path) -> None:
             if isinstance(node, ast.Import)
             else [node.module or ""]
         )
+        # How torch says that it refuses a file.
+        if [alias.name for alias in node.names] != ["UnpicklingError"]
     }
     assert not imported & {"pickle", "cloudpickle", "dill", "joblib", "shelve"}
 

@@ -14,6 +14,7 @@ from edgenas.cli import (
     doctor,
     export,
     measure,
+    ofa,
     pick,
     predict,
     profile,
@@ -54,6 +55,7 @@ app.command("profile")(profile.profile)
 app.add_typer(tables.app, name="tables")
 app.command("predict")(predict.predict)
 app.command("measure")(measure.measure)
+app.add_typer(ofa.app, name="ofa")
 app.command("search")(search.search)
 app.command("pick")(pick.pick)
 app.command("export")(export.export)

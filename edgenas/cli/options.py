@@ -134,6 +134,24 @@ def kinds_of(texts: list[str] | None) -> tuple[Kind, ...]:
     return tuple(kind_named(name) for name in names)
 
 
+def settings_of(texts: list[str] | None) -> dict[str, Any]:
+    """Return the changes of a space's settings that ``key=value`` texts say; values are YAML.
+
+    Raises:
+        UsageError: a text is not ``key=value``.
+    """
+    changes: dict[str, Any] = {}
+    for text in texts or []:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set takes KEY=VALUE, e.g. --set n_classes=10, not {text!r}")
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"--set {text}: the value is not YAML: {error}") from error
+    return changes
+
+
 def space_of(name: str, settings: list[str] | None) -> SearchSpace:
     """Return the space `name` with its settings changed as ``key=value`` texts say.
 
@@ -144,13 +162,4 @@ def space_of(name: str, settings: list[str] | None) -> SearchSpace:
     """
     from edgenas import spaces
 
-    changes: dict[str, Any] = {}
-    for text in settings or []:
-        key, sign, value = text.partition("=")
-        if not sign or not key:
-            raise UsageError(f"--set takes KEY=VALUE, e.g. --set n_classes=10, not {text!r}")
-        try:
-            changes[key.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UsageError(f"--set {text}: the value is not YAML: {error}") from error
-    return spaces.get(name, **changes)
+    return spaces.get(name, **settings_of(settings))

@@ -122,6 +122,9 @@ def show_proof(result: CompileResult) -> None:
         if entry["measured"] is None:
             reason = entry["not_run"].get("measured_latency", "not measured")
             show(f"{entry['file']}: built, not run here: {reason}")
+    if proof["test_accuracy"] is None:
+        show("accuracy: not known, as the images have no labels")
+        return
     show(
         f"accuracy: {proof['test_accuracy']:.2%} on {proof['n_test']} test images "
         f"({proof['validation_accuracy']:.2%} on validation)"

@@ -116,6 +116,7 @@ class Watch:
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._what = ""
+        self._first = 0
         self._began = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -147,8 +148,7 @@ class Watch:
             return
         fresh = what != self._what
         if fresh:
-            self._what, self._began = what, time.monotonic()
-            self._told = self._began
+            self._what, self._began, self._first = what, time.monotonic(), done
         if self._bars is not None:
             self._move_bar(what, done, total, fresh=fresh)
         elif time.monotonic() - self._told >= _PLAIN_EVERY_S:
@@ -188,10 +188,11 @@ class Watch:
         self._task = None
 
     def _left(self, done: int, total: int) -> str:
-        spent = time.monotonic() - self._began
-        if not done or spent <= 0:
+        # What was done before this was called so is no speed of it.
+        spent, fresh = time.monotonic() - self._began, done - self._first
+        if fresh <= 0 or spent <= 0:
             return ""
-        rate = done / spent
+        rate = fresh / spent
         return f", {rate:.3g}/s, about {_duration((total - done) / rate)} left"
 
 

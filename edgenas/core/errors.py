@@ -21,6 +21,7 @@ EdgenasError
 ├── ExportError            a network that cannot be written to a target
 ├── ValidationError        an exported file that does not do what the trained network does
 ├── StorageError           a run folder or storage that cannot be read, written or resumed
+│   └── CheckpointError    weights of others that cannot be read or do not fit
 └── UsageError             arguments that contradict each other
 """
 
@@ -138,6 +139,10 @@ class StorageError(EdgenasError):
     """A run folder or a storage cannot be read, written or resumed."""
 
     exit_code = 8
+
+
+class CheckpointError(StorageError):
+    """Weights that others trained cannot be read, or are not those of the space."""
 
 
 def choices(asked: str, allowed: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from edgenas.core.errors import MissingExtraError
 
 EXTRAS = {
     "torch": "torch",
+    "lightning_fabric": "torch",
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "ai_edge_litert": "litert",
@@ -16,7 +17,6 @@ EXTRAS = {
     "tensorrt_rtx": "tensorrt",
     "asyncssh": "ssh",
     "PIL": "image",
-    "safetensors": "torch",
 }
 """Import name of each optional package to the extra of edgenas that installs it."""
 

@@ -99,12 +99,21 @@ class Node:
     inputs: tuple[str, ...]
 
 
+NORM_EPSILON = 1e-5
+"""What batch norms add to variances, unless a graph says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """Primitive operators in topological order; the last node is the output."""
+    """Primitive operators in topological order; the last node is the output.
+
+    `norm_epsilon` is what its batch norms add to variances. It is no attribute of operators, as
+    it costs nothing: it is gone once batch norms are folded.
+    """
 
     in_shape: Shape
     nodes: tuple[Node, ...]
+    norm_epsilon: float = NORM_EPSILON
 
     @property
     def out_shape(self) -> Shape:
@@ -147,6 +156,39 @@ def global_avg_pool(in_shape: Shape) -> OpSpec:
     return OpSpec.make("global_avg_pool", in_shape)
 
 
+def max_pool2d(
+    in_shape: Shape, *, kernel: int, stride: int, padding: int = 0, ceil: bool = False
+) -> OpSpec:
+    """Return the greatest value under each window; padding is never the greatest.
+
+    `ceil` lets the last window reach over the far end, if it starts before it.
+
+    Raises:
+        SpaceError: no window fits, or one could see nothing but padding.
+    """
+    return _pool2d("max_pool2d", in_shape, kernel, stride, padding, ceil)
+
+
+def avg_pool2d(
+    in_shape: Shape, *, kernel: int, stride: int, padding: int = 0, ceil: bool = False
+) -> OpSpec:
+    """Return the mean of the pixels under each window, padding not counted (see `max_pool2d`)."""
+    return _pool2d("avg_pool2d", in_shape, kernel, stride, padding, ceil)
+
+
+def _pool2d(  # noqa: PLR0913
+    kind: str, in_shape: Shape, kernel: int, stride: int, padding: int, ceil: bool
+) -> OpSpec:
+    op = OpSpec.make(kind, in_shape, kernel=kernel, stride=stride, padding=padding, ceil=int(ceil))
+    sound = kernel > 0 and stride > 0 and 0 <= padding <= kernel // 2
+    if not sound or min(_pooled(op)) < 1:
+        raise SpaceError(
+            f"{op.key} has no windows; allowed: kernel and stride of 1 or more, padding of at most "
+            "half the kernel, and no kernel larger than what it pools"
+        )
+    return op
+
+
 def multiply(in_shape: Shape, gate_shape: Shape) -> OpSpec:
     """Return the product of a tensor with a gate that is broadcast over height and width."""
     return OpSpec.make("multiply", in_shape, gate_shape)
@@ -176,11 +218,15 @@ PRIMITIVES = (
     "conv2d",
     "activation",
     "global_avg_pool",
+    "max_pool2d",
+    "avg_pool2d",
     "multiply",
     "add",
     "channel_shuffle",
     "linear",
 )
+POOLS = ("max_pool2d", "avg_pool2d")
+"""Kinds that slide a window; see `pool_borders`."""
 
 
 def out_shape(op: OpSpec) -> Shape:
@@ -195,6 +241,8 @@ def out_shape(op: OpSpec) -> Shape:
             op.integer("out_channels"),
             *((size + 2 * (kernel // 2) - kernel) // stride + 1 for size in op.in_shape[1:]),
         )
+    if op.kind in POOLS:
+        return (op.in_shape[0], *_pooled(op))
     if op.kind == "global_avg_pool":
         return (op.in_shape[0], 1, 1)
     if op.kind == "linear":
@@ -202,3 +250,24 @@ def out_shape(op: OpSpec) -> Shape:
     if op.kind in PRIMITIVES:
         return op.in_shape
     raise SpaceError(f"operator {op.key} is not primitive; primitives: {', '.join(PRIMITIVES)}")
+
+
+def _pooled(op: OpSpec) -> tuple[int, ...]:
+    """Return the number of windows in each direction."""
+    kernel, stride, padding = (op.integer(name) for name in ("kernel", "stride", "padding"))
+    more = stride - 1 if op["ceil"] else 0
+    counts = []
+    for size in op.in_shape[1:]:
+        n = (size + 2 * padding - kernel + more) // stride + 1
+        # A window that starts in the far padding is left out.
+        counts.append(n - 1 if op["ceil"] and (n - 1) * stride >= size + padding else n)
+    return tuple(counts)
+
+
+def pool_borders(op: OpSpec) -> tuple[tuple[int, int], ...]:
+    """Return, for height and width, how many pixels windows reach over the near and far ends."""
+    kernel, stride, padding = (op.integer(name) for name in ("kernel", "stride", "padding"))
+    return tuple(
+        (padding, max(0, (n - 1) * stride + kernel - size - padding))
+        for size, n in zip(op.in_shape[1:], _pooled(op), strict=True)
+    )

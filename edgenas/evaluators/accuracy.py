@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from edgenas.core.architecture import Architecture
 from edgenas.core.errors import SpaceError, TrainingError
 from edgenas.core.evaluation import Evaluation
 from edgenas.evaluators.base import Evaluator
+from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data.base import ImageDataset
-from edgenas.oneshot.evaluate import accuracy, calibration_images, network_inputs, recalibrate
+from edgenas.oneshot.evaluate import accuracy
 from edgenas.oneshot.supernet import Supernet, extract
 from edgenas.oneshot.training import check_fit
 from edgenas.oneshot.workers import worker_threads
@@ -26,15 +26,16 @@ class SharedWeightsAccuracy(Evaluator):
 
     Args:
         supernet: trained shared weights.
-        space: of the supernet.
-        dataset: calibrates on its train part and evaluates on its validation part.
-        n_calibration_images: from the train part, always the same ones.
+        space: one that the supernet serves.
+        dataset: evaluates on its validation part, calibrates on its images for that, or on some
+            of its train part.
+        n_calibration_images: always the same ones; default: see `calibration_of`.
         n_validation_images: evaluate on that many, always the same ones; None is all.
         threads: that many architectures are evaluated at the same time.
 
     Raises:
         DataError: the data set does not fit the space.
-        SpaceError: the supernet is of another space.
+        SpaceError: the supernet has not the weights of the space.
     """
 
     def __init__(  # noqa: PLR0913
@@ -43,23 +44,17 @@ class SharedWeightsAccuracy(Evaluator):
         space: SearchSpace,
         dataset: ImageDataset,
         *,
-        n_calibration_images: int = 512,
+        n_calibration_images: int | None = None,
         n_validation_images: int | None = None,
         threads: int = 1,
     ) -> None:
         check_fit(space, dataset)
-        if supernet.space_fingerprint != space.fingerprint:
-            raise SpaceError(
-                f"the supernet is of space {supernet.space_fingerprint}, asked was {space.name} "
-                f"({space.fingerprint}); train a supernet for this space"
-            )
+        supernet.check_space(space)
         self.supernet, self.space, self.dataset = supernet, space, dataset
         self.threads = threads
         order = np.random.default_rng(0).permutation(len(dataset.validation))
         self._part = dataset.validation.take(np.sort(order[:n_validation_images]))
-        self._calibration: npt.NDArray[np.uint8] = calibration_images(
-            dataset, n_images=n_calibration_images
-        )
+        self._calibration = calibration_of(dataset, n_images=n_calibration_images)
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
         """Return the accuracy of each of `archs` (see `Evaluator.evaluate`)."""
@@ -73,7 +68,7 @@ class SharedWeightsAccuracy(Evaluator):
         try:
             self.space.check(arch.row[None])
             module = extract(self.supernet, self.space, arch.row)
-            recalibrate(module, network_inputs(module, self.dataset, self._calibration))
+            calibrate(module, self._calibration)
             value = accuracy(module, self.dataset, self._part)
         # RuntimeError is how torch reports everything, memory included.
         except (SpaceError, TrainingError, RuntimeError, MemoryError) as error:

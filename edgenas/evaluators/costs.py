@@ -73,6 +73,19 @@ class CheapCosts:
                 values[key] = model.upper(population, constraint.confidence)
         return values
 
+    def folds(self) -> dict[str, Fold]:
+        """Return what folds over the factors, by `cost_key`: values, and upper ends asked for."""
+        found = {name: self.fold(name) for name in self.names}
+        for constraint in self.constraints:
+            if constraint.confidence and constraint.name in self.names:
+                # The upper end is a multiple of the value, and what the value may be is known.
+                own = found[constraint.name]
+                share = self._model(constraint.name).budget_on_value(1.0, constraint.confidence)
+                tables = [table / share for table in own.tables]
+                key = cost_key(constraint.name, constraint.confidence)
+                found[key] = Fold(self.space, tables, how=own.how, offset=own.offset / share)
+        return found
+
     def violations(self, population: Genes) -> Floats:
         """Return how much each architecture breaks the constraints on cheap objectives, (n,)."""
         return total_violations(self.constraints, self(population), len(population))

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
-from edgenas.core.ops import Graph, Node
+from edgenas.core.ops import POOLS, Graph, Node, pool_borders
 from edgenas.lowering.onnx_float16 import halved
 from edgenas.lowering.onnx_int8 import quantised
 from edgenas.lowering.plan import check, check_precision, node_weights
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 OPSET = 17
 """Default operator set: widely read, and HardSwish (of 14) is in it."""
+ENTRY = "(entered)"
+"""Name of the value that is the input read by `needs_layout` graphs."""
+SHARES = ".shares"
+"""Ends the names of weights that average pixels in a convolution."""
 OPSETS = range(14, 25)
 """Operator sets in which the operators written here mean the same."""
 
@@ -69,7 +73,9 @@ def lower(  # noqa: PLR0913
     check(graph, weights)
     check_precision(precision)
     onnx, helper = require("onnx"), require("onnx.helper")
-    writer = _Writer(weights, input_name, output_name)
+    writer = _Writer(weights, input_name, output_name, in_codes=precision == "int8")
+    if precision != "int8" and needs_layout(graph):
+        writer.enter(graph.in_shape[0])
     for node in graph.nodes:
         writer.write(node)
     writer.finish(graph)
@@ -95,18 +101,39 @@ def lower(  # noqa: PLR0913
     return content
 
 
+def needs_layout(graph: Graph) -> bool:
+    """Return whether engines run other kernels where the input is not in their own layout.
+
+    onnxruntime takes a sum and the activation behind it over into a convolution only if both
+    summands come out of its blocked kernels: always in a network, not where a block is timed alone.
+    """
+    sums = {n.name for n in graph.nodes if n.op.kind == "add" and "input" in n.inputs}
+    return any(n.op.kind == "activation" and n.inputs[0] in sums for n in graph.nodes)
+
+
 class _Writer:
     """Collects ONNX nodes and initialisers; values keep our names but for input and output."""
 
-    def __init__(self, weights: Weights, input_name: str, output_name: str) -> None:
+    def __init__(
+        self, weights: Weights, input_name: str, output_name: str, *, in_codes: bool
+    ) -> None:
+        self._in_codes = in_codes
         self.weights, self.input_name, self.output_name = weights, input_name, output_name
         self.nodes: list[NodeProto] = []
         self.initializers: list[Any] = []
         self._helper, self._numpy = require("onnx.helper"), require("onnx.numpy_helper")
         self._constants: set[str] = set()
+        self._entry = input_name
+
+    def enter(self, channels: int) -> None:
+        """Let everything read the input through a convolution that changes nothing."""
+        self._entry, weight = ENTRY, f"{ENTRY}.weight"
+        self._initializer(weight, np.ones((channels, 1, 1, 1)))
+        window = {"kernel_shape": [1, 1], "strides": [1, 1], "pads": [0] * 4}
+        self._node("Conv", [self.input_name, weight], ENTRY, **window, group=channels)
 
     def write(self, node: Node) -> None:
-        inputs = [self.input_name if name == "input" else name for name in node.inputs]
+        inputs = [self._entry if name == "input" else name for name in node.inputs]
         output = node.name
         if node.op.kind == "conv2d":
             self._conv2d(node, inputs[0], output)
@@ -114,6 +141,8 @@ class _Writer:
             self._linear(node, inputs[0], output)
         elif node.op.kind == "activation":
             self._activation(str(node.op["function"]), inputs[0], output)
+        elif node.op.kind in POOLS:
+            self._pool2d(node, inputs[0], output)
         elif node.op.kind == "channel_shuffle":
             self._channel_shuffle(node, inputs[0], output)
         else:
@@ -165,6 +194,36 @@ class _Writer:
             self._node("Flatten", [source], flat, axis=1)
             source = flat
         self._node("Gemm", [source, *self._arrays(node)], output, transB=1)
+
+    def _pool2d(self, node: Node, source: str, output: str) -> None:
+        kernel, stride = node.op.integer("kernel"), node.op.integer("stride")
+        near, far = zip(*pool_borders(node.op), strict=True)
+        window = {"kernel_shape": [kernel] * 2, "strides": [stride] * 2}
+        # What ceil_mode would say is said by the padding, which is never counted, too.
+        pads = [*near, *far]
+        if node.op.kind == "max_pool2d":
+            self._node("MaxPool", [source], output, pads=pads, **window)
+        elif self._in_codes and not any(near) and (kernel == 2 or not any(far)):
+            self._averaging_conv(node, source, far, window)
+        else:
+            self._node("AveragePool", [source], output, pads=pads, **window)
+
+    def _averaging_conv(
+        self, node: Node, source: str, far: tuple[int, ...], window: dict[str, list[int]]
+    ) -> None:
+        """Average with equal weights: onnxruntime pools codes many times as slowly.
+
+        Of two pixels, a window over the end has one: repeating it changes no mean.
+        """
+        if any(far):
+            pads = np.array([0] * 6 + [*far], np.int64)
+            self.initializers.append(self._numpy.from_array(pads, f"{node.name}.ends"))
+            source, inputs = f"{node.name}.whole", [source, f"{node.name}.ends"]
+            self._node("Pad", inputs, source, mode="edge")
+        channels, kernel = node.op.in_shape[0], node.op.integer("kernel")
+        shares = f"{node.name}{SHARES}"
+        self._initializer(shares, np.full((channels, 1, kernel, kernel), kernel**-2.0))
+        self._node("Conv", [source, shares], node.name, **window, pads=[0] * 4, group=channels)
 
     def _channel_shuffle(self, node: Node, source: str, output: str) -> None:
         channels, height, width = node.op.in_shape

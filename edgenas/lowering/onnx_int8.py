@@ -77,6 +77,7 @@ class _Quantiser:
         self._helper, self._numpy = require("onnx.helper"), require("onnx.numpy_helper")
         self._scales: dict[str, Scale] = {}
         self._dequantised: dict[str, str] = {}
+        self._codes: dict[str, str] = {}
         self._constants: set[str] = set()
         self._clamped = self._clamps(nodes)
 
@@ -102,7 +103,9 @@ class _Quantiser:
         if output in self._clamped.values() and kind in _CLAMPS:
             return  # its producer's scale cuts off what it would
         output = self._clamped.get(output, output)
-        if kind in _HARD:
+        if kind == "Pad":
+            self._pad(node, output)
+        elif kind in _HARD:
             self._hard(kind, node.input[0], output)
         elif kind in _LAYERS:
             inputs = [self._dequantised[node.input[0]], *self._layer_arrays(node)]
@@ -115,7 +118,7 @@ class _Quantiser:
             inputs = [self._dequantised.get(name) or self._kept(name) for name in node.input]
             self._copy(node, inputs, output, Scale.of(span, signed=False))
         else:
-            allowed = ", ".join(sorted((*_LAYERS, *_OWN_SCALE, *_SAME_SCALE, *_HARD)))
+            allowed = ", ".join(sorted((*_LAYERS, *_OWN_SCALE, *_SAME_SCALE, *_HARD, "Pad")))
             raise ExportError(
                 f"{node.name}: ONNX operator {kind} has no int8 lowering; "
                 f"those that have: {allowed}"
@@ -153,6 +156,15 @@ class _Quantiser:
             self._add("Mul", inputs, f"{output}.float")
             self._requantise(output, f"{output}.float", Scale.of(self._range(output), signed=False))
 
+    def _pad(self, node: NodeProto, output: str) -> None:
+        """Repeat codes as they are: onnxruntime pads float32 where it finds a scale around."""
+        source, *amounts = node.input
+        values = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
+        codes, scale = f"{output}.codes", self._scales[source]
+        self._add("Pad", [self._codes[source], *map(self._kept, amounts)], codes, **values)
+        self._scales[output] = scale
+        self._read_under(output, codes, scale)
+
     def _copy(self, node: NodeProto, inputs: list[str], output: str, scale: Scale) -> None:
         values = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
         made = self._helper.make_node(
@@ -171,6 +183,7 @@ class _Quantiser:
     def _read_under(
         self, name: str, codes: str, scale: Scale, parameters: list[str] | None = None
     ) -> None:
+        self._codes[name] = codes
         value = self._dequantised[name] = f"{name}.value"
         parameters = parameters or self._parameters(name, scale)
         self._add("DequantizeLinear", [codes, *parameters], value)

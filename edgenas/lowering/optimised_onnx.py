@@ -9,14 +9,16 @@ from typing import Any
 
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
-from edgenas.core.ops import Shape
+from edgenas.core.ops import POOLS, Shape
+from edgenas.lowering.onnx import ENTRY, SHARES
 from edgenas.lowering.optimised import Execution, RunOperator
 
-_LAYOUTS = ("ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose")
+_LAYOUTS = ("ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose", "Pad")
 _CODES = ("QuantizeLinear", "DequantizeLinear", "Cast")
 _MOVES = (*_LAYOUTS, *_CODES)
 _CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
 _LINEAR = ("Gemm", "QGemm")
+_MAX_POOLS = ("MaxPool", "NhwcMaxPool")
 _KINDS = {
     "Add": "add",
     "QLinearAdd": "add",
@@ -24,6 +26,9 @@ _KINDS = {
     "QLinearMul": "multiply",
     "GlobalAveragePool": "global_avg_pool",
     "QLinearGlobalAveragePool": "global_avg_pool",
+    **dict.fromkeys(_MAX_POOLS, "max_pool2d"),
+    "AveragePool": "avg_pool2d",
+    "QLinearAveragePool": "avg_pool2d",
 }
 _BLOCKED = "com.microsoft.nchwc"
 _SUM_INPUT = 3  # a float convolution with a fourth input adds it to its result
@@ -77,9 +82,20 @@ class _Tracer:
         self.shapes: dict[str, Shape] = {value.name: _shape(value) for value in values}
         self.layers = _layers(graph)
         self.groups = _groups(graph)
+        self.averages = {
+            node.output[0]
+            for node in graph.node
+            if node.op_type == "Conv" and SHARES in node.input[1]
+        }
         self.compute: list[RunOperator] = []
         self.moves: list[str] = []
         self.outside: list[str] = []
+        types = require("onnx").TensorProto
+        self.codes = {
+            value.name
+            for value in graph.input
+            if value.type.tensor_type.elem_type in (types.UINT8, types.INT8)
+        }
         self.in_integers = any(node.op_type == "DequantizeLinear" for node in graph.node)
         self._helper = require("onnx.helper")
 
@@ -90,9 +106,12 @@ class _Tracer:
         in_shape = self.shapes[node.input[0]]
         layout = "nhwc" if attributes.get("channels_last") else "nchw"
         layout = "nchwc" if node.domain == _BLOCKED else layout
-        if node.op_type in _MOVES:
+        if node.op_type in _MOVES or _RENAMED.sub("", node.name) == ENTRY:
             self.moves.append(node.op_type)
+            if node.op_type == "Pad":  # what reads it reads the network's value
+                self.shapes[node.output[0]] = in_shape
             self.shapes.setdefault(node.output[0], in_shape)
+            self._note_codes(node)
             return
         if node.op_type in _CONVOLUTIONS:
             operator = self._conv(node, attributes, layout)
@@ -101,31 +120,40 @@ class _Tracer:
             macs = in_shape[0] * out_shape[0]
             operator = RunOperator("linear", in_shape, out_shape, n_macs=macs)
         else:
-            kind = _KINDS.get(node.op_type, node.op_type)
-            out_shape = (in_shape[0], 1, 1) if kind == "global_avg_pool" else in_shape
-            # Element-wise kernels do not know the layout of what they work on.
-            pool_layout = layout if kind == "global_avg_pool" else ""
-            operator = RunOperator(kind, in_shape, out_shape, layout=pool_layout)
+            operator = _pool_or_elements(node.op_type, in_shape, attributes, layout)
         self.compute.append(operator)
         self.shapes[node.output[0]] = operator.out_shape
         widened = _WIDENED in node.name or _WIDENED in node.output[0]
-        if widened or (self.in_integers and not node.op_type.startswith("Q")):
+        if widened or (self.in_integers and not self._note_codes(node)):
             self.outside.append(node.op_type)
         fused = node.op_type in ("Conv", "FusedConv")
         if fused and len(node.input) > _SUM_INPUT and node.input[_SUM_INPUT]:
             self.compute.append(RunOperator("add", operator.out_shape, operator.out_shape))
 
+    def _note_codes(self, node: Any) -> bool:
+        """Return, and remember, whether a node leaves integers."""
+        # The greatest of codes is the code of the greatest: one kernel does for all types.
+        keeps = node.op_type in (*_LAYOUTS, *_MAX_POOLS) and node.input[0] in self.codes
+        leaves = keeps or node.op_type.startswith("Q")
+        if leaves:
+            self.codes.add(node.output[0])
+        return leaves
+
     def _conv(self, node: Any, attributes: dict[str, Any], layout: str) -> RunOperator:
         in_shape, out_shape = self.shapes[node.input[0]], self._layer(node)
+        kernel, stride = attributes["kernel_shape"][0], attributes["strides"][0]
+        if self._source(node) in self.averages:
+            kind = "avg_pool2d"
+            return RunOperator(kind, in_shape, out_shape, kernel, stride, layout=layout)
         # The engine's own depthwise groups count the padding of channels, too.
-        kernel, groups = attributes["kernel_shape"][0], self.groups[self._source(node)]
+        groups = self.groups[self._source(node)]
         macs = out_shape[0] * out_shape[1] * out_shape[2] * kernel**2 * in_shape[0] // groups
         return RunOperator(
             "conv2d",
             in_shape,
             out_shape,
             kernel=kernel,
-            stride=attributes["strides"][0],
+            stride=stride,
             groups=groups,
             activation=attributes.get("activation", b"").decode(),
             layout=layout,
@@ -145,6 +173,26 @@ class _Tracer:
                 f"optimised node {node.name!r}; known layers: {', '.join(self.layers)}"
             )
         return self.layers[name]
+
+
+def _pool_or_elements(
+    op_type: str, in_shape: Shape, attributes: dict[str, Any], layout: str
+) -> RunOperator:
+    kind = _KINDS.get(op_type, op_type)
+    if kind == "global_avg_pool":
+        return RunOperator(kind, in_shape, (in_shape[0], 1, 1), layout=layout)
+    if kind not in POOLS:  # element-wise kernels do not know the layout of what they work on
+        return RunOperator(kind, in_shape, in_shape)
+    kernel, stride = attributes["kernel_shape"][0], attributes["strides"][0]
+    borders = zip(attributes["pads"][:2], attributes["pads"][2:], strict=True)
+    sizes = [
+        (size + near + far - kernel) // stride + 1
+        for size, (near, far) in zip(in_shape[1:], borders, strict=True)
+    ]
+    layout = "nhwc" if op_type.startswith("Nhwc") else layout
+    return RunOperator(
+        kind, in_shape, (in_shape[0], *sizes), kernel=kernel, stride=stride, layout=layout
+    )
 
 
 def _layers(graph: Any) -> dict[str, str]:

@@ -14,14 +14,22 @@ from edgenas.core.ops import Shape
 from edgenas.lowering.optimised import Execution, RunOperator
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_BORDERS = ("PAD", "SLICE", "CONCATENATION")
 _MOVES = (
-    "PAD",
+    *_BORDERS,
     "TRANSPOSE",
     "RESHAPE",
     "QUANTIZE",
     "DEQUANTIZE",
 )  # a PAD that XNNPACK folds into its convolution moves nothing
-_KINDS = {"MEAN": "global_avg_pool", "ADD": "add", "MUL": "multiply"}
+_KINDS = {
+    "MEAN": "global_avg_pool",
+    "ADD": "add",
+    "MUL": "multiply",
+    "FULLY_CONNECTED": "linear",
+    "MAX_POOL_2D": "max_pool2d",
+    "AVERAGE_POOL_2D": "avg_pool2d",
+}
 _DELEGATE = "DELEGATE"
 
 
@@ -87,8 +95,8 @@ class _Reader:
             return  # of a float16 weight, once, when the model is loaded
         if kind in _MOVES:
             self.moves.append(kind)
-            if kind == "PAD":
-                self._padded[output] = source
+            if kind in _BORDERS:
+                self._padded[output] = self._padded.get(source, source)
             return
         in_shape = self._shape(self._padded.get(source, source))
         out_shape = self._shape(output)
@@ -114,9 +122,16 @@ class _Reader:
             )
             return
         macs = prod(in_shape) * prod(out_shape) if kind == "FULLY_CONNECTED" else 0
-        name = "linear" if kind == "FULLY_CONNECTED" else _KINDS.get(kind, kind)
         self.compute.append(
-            RunOperator(name, in_shape, out_shape, activation=activation, n_macs=macs)
+            RunOperator(
+                _KINDS.get(kind, kind),
+                in_shape,
+                out_shape,
+                kernel=getattr(options, "filterHeight", 1),
+                stride=getattr(options, "strideH", 1),
+                activation=activation,
+                n_macs=macs,
+            )
         )
 
     def _constant(self, tensor: int) -> bool:

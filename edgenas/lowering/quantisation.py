@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from functools import cache
+from math import erf, prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -174,6 +175,28 @@ def _global_avg_pool(node: Node, inputs: list[_Moments], weights: Weights) -> _M
     return _Moments(pooled.mean, pooled.variance, (float(low), float(high)))
 
 
+def _max_pool2d(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    source = inputs[0]
+    low, high = source.span
+    mean, variance = _greatest(node.op.integer("kernel") ** 2)
+    means = np.clip(source.mean + mean * np.sqrt(source.variance), low, high)
+    return _Moments(means, source.variance * variance, source.span)
+
+
+@cache
+def _greatest(n: int) -> tuple[float, float]:
+    """Return mean and variance of the greatest of `n` independent standard normal values."""
+    x = np.linspace(-8, 8, 4001)
+    below = np.array([(1 + erf(one / sqrt(2))) / 2 for one in x]) ** n
+    middle, share = (x[1:] + x[:-1]) / 2, np.diff(below)
+    mean = float(middle @ share)
+    return mean, float(middle**2 @ share) - mean**2
+
+
+def _avg_pool2d(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    return inputs[0]  # the pixels of a small window vary together
+
+
 def _multiply(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
     one, other = inputs
     mean = one.mean * other.mean
@@ -198,6 +221,8 @@ _RULES: dict[str, Callable[[Node, list[_Moments], Weights], _Moments]] = {
     "linear": _linear,
     "activation": _activation,
     "global_avg_pool": _global_avg_pool,
+    "max_pool2d": _max_pool2d,
+    "avg_pool2d": _avg_pool2d,
     "multiply": _multiply,
     "add": _add,
     "channel_shuffle": _channel_shuffle,

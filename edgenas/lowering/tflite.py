@@ -1,6 +1,6 @@
 """A graph as a TFLite flatbuffer: batch 1, channels last, batch norms folded.
 
-Every operator is one that XNNPACK takes, and none moves data about: weights are stored as the
+Every operator is one that XNNPACK takes, and few move data about: weights are stored as the
 kernels read them, activations ride on the operator before them where the format allows it, and
 padding that SAME cannot say is a constant PAD, which XNNPACK folds into the convolution after it.
 The choices and their figures are in docs/adr/0003-lowering-choices.md. What is written is float32;
@@ -9,24 +9,26 @@ The choices and their figures are in docs/adr/0003-lowering-choices.md. What is 
 
 from __future__ import annotations
 
-from math import ceil, prod
+from math import prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.extras import require
-from edgenas.core.ops import Graph, Node, OpSpec, Shape, out_shape
+from edgenas.core.ops import POOLS, Graph, Node, OpSpec, Shape, out_shape
 from edgenas.lowering import tflite_float16, tflite_int8
 from edgenas.lowering.plan import Step, check, check_precision, node_weights, steps
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.tflite_file import FlatModel
+from edgenas.lowering.tflite_windows import pad, pool_source, same_is_symmetric
 from edgenas.lowering.weights import Weights
 
 SIGNATURE = "serving_default"
 """Name of the one signature; its input and output have the names given to `lower`."""
 
 _FUSED = {"relu": "RELU", "relu6": "RELU6"}
+_NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "h_sigmoid")
 
 
 def lower(  # noqa: PLR0913
@@ -96,14 +98,23 @@ class _Writer:
         self.weights = weights
         self.model = FlatModel()
         self.values: dict[str, int] = {}
+        self._not_negative: set[str] = set()
         self._schema = require("ai_edge_litert.schema_py_generated")
 
     def write(self, step: Step) -> None:
         node = step.node
         inputs = [self.values[name] for name in node.inputs]
+        function = step.function
         if node.op.kind == "activation":
-            self._activation(str(node.op["function"]), inputs[0], node.name, node.op.in_shape)
-            return
+            function = str(node.op["function"])
+            self._activation(function, inputs[0], node.name, node.op.in_shape)
+        else:
+            self._compute(step, inputs)
+        if function in _NOT_NEGATIVE:
+            self._not_negative.add(step.output)
+
+    def _compute(self, step: Step, inputs: list[int]) -> None:
+        node = step.node
         fused = self._fused(_FUSED.get(step.function, "NONE"))
         name = step.output if step.function in _FUSED else node.name
         if node_weights(node):
@@ -119,6 +130,9 @@ class _Writer:
         elif node.op.kind == "channel_shuffle":
             name = node.name  # nothing fuses into a move of data
             self._channel_shuffle(node, inputs[0])
+        elif node.op.kind in POOLS:
+            name = node.name
+            self._pool2d(node, inputs[0])
         else:
             options = self._schema.MulOptionsT(fusedActivationFunction=fused)
             self._operator("MUL", inputs, name, node.op, options)
@@ -158,6 +172,20 @@ class _Writer:
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         self._operator(kind, [source, index, bias_index], name, op, options)
 
+    def _pool2d(self, node: Node, source: int) -> None:
+        kernel, stride = node.op.integer("kernel"), node.op.integer("stride")
+        not_negative = node.inputs[0] in self._not_negative
+        padding, source = pool_source(self.model, node, source, not_negative=not_negative)
+        options = self._schema.Pool2DOptionsT(
+            padding=getattr(self._schema.Padding, padding),
+            strideW=stride,
+            strideH=stride,
+            filterWidth=kernel,
+            filterHeight=kernel,
+        )
+        kind = "MAX_POOL_2D" if node.op.kind == "max_pool2d" else "AVERAGE_POOL_2D"
+        self._operator(kind, [source], node.name, node.op, options)
+
     def _channel_shuffle(self, node: Node, source: int) -> None:
         channels, height, width = node.op.in_shape
         groups = node.op.integer("groups")
@@ -185,13 +213,7 @@ class _Writer:
         if all(same_is_symmetric(size, kernel=kernel, stride=stride) for size in op.in_shape[1:]):
             return padding.SAME, source
         border = kernel // 2
-        widths = np.array([[0, 0], [border, border], [border, border], [0, 0]], np.int32)
-        channels, height, width = op.in_shape
-        name = f"{node.name}.padded"
-        index = self.model.tensor(name, (1, height + 2 * border, width + 2 * border, channels))
-        border_index = self.model.constant(f"border_{border}", widths)
-        self.model.operator("PAD", [source, border_index], index, self._schema.PadOptionsT())
-        return padding.VALID, index
+        return padding.VALID, pad(self.model, source, ((border, border),) * 2, node.name)
 
     def _activation(self, function: str, source: int, name: str, shape: Shape) -> None:
         tensor_shape = channels_last(shape)
@@ -223,16 +245,6 @@ class _Writer:
 
     def _fused(self, name: str) -> int:
         return int(getattr(self._schema.ActivationFunctionType, name))
-
-
-def same_is_symmetric(size: int, *, kernel: int, stride: int) -> bool:
-    """Return whether TFLite's SAME pads `kernel` // 2 on both sides of `size` pixels.
-
-    SAME pads what ceil(size / stride) outputs need, an odd rest at the end.
-    """
-    needed = max(0, (ceil(size / stride) - 1) * stride + kernel - size)
-    outputs = (size + 2 * (kernel // 2) - kernel) // stride + 1
-    return needed // 2 == kernel // 2 and outputs == ceil(size / stride)
 
 
 def _channels_last_columns(weight: npt.NDArray[Any], in_shape: Shape) -> npt.NDArray[np.float32]:

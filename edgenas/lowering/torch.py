@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgenas.core.errors import SpaceError, choices
-from edgenas.core.ops import Graph, OpSpec, Shape
+from edgenas.core.ops import POOLS, Graph, OpSpec, Shape
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
 from edgenas.lowering.weights import Weights
 
-NORM_EPSILON = 1e-5
 NORM_MOMENTUM = 0.1
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -73,8 +72,11 @@ def attach_parameters(
 ) -> None:
     """Give `root` the parameters of `graph`, nested by the dots in the node names.
 
-    `statistics` says whether batch norms keep running means and variances.
+    `statistics` says whether batch norms keep running means and variances. Blocks whose sum goes
+    through an activation start as their shortcut alone (He et al. 2019, arXiv:1812.01187, section
+    3.1): a network of many of them would not learn at the usual rates.
     """
+    silent = _ends_of_branches(graph)
     for node in graph.nodes:
         op = node.op
         if op.kind == "conv2d":
@@ -85,8 +87,10 @@ def attach_parameters(
                 layer.weight.data.mul_(sqrt(groups))
             if op["norm"]:
                 norm = nn.BatchNorm2d(
-                    shape[0], NORM_EPSILON, NORM_MOMENTUM, track_running_stats=statistics
+                    shape[0], graph.norm_epsilon, NORM_MOMENTUM, track_running_stats=statistics
                 )
+                if node.name in silent:
+                    nn.init.zeros_(norm.weight)
                 layer.add_module("norm", norm)
         elif op.kind == "linear":
             shape = (op.integer("out_features"), prod(op.in_shape))
@@ -94,6 +98,13 @@ def attach_parameters(
         else:
             continue
         _nest(root, node.name, layer)
+
+
+def _ends_of_branches(graph: Graph) -> set[str]:
+    """Return the nodes to which shortcuts are added before an activation."""
+    activated = {node.inputs[0] for node in graph.nodes if node.op.kind == "activation"}
+    sums = [n for n in graph.nodes if n.op.kind == "add" and n.name in activated]
+    return {node.inputs[0] for node in sums}
 
 
 def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
@@ -120,15 +131,17 @@ def run_graph(
         for name in node.inputs:
             if last_use[name] == step:
                 values.pop(name, None)
-        values[node.name] = _run_node(node.op, inputs, tensors, node.name, training)
+        result = _run_node(node.op, inputs, tensors, node.name)
+        if node.op.kind == "conv2d" and node.op["norm"]:
+            norm = f"{node.name}.norm"
+            result = _batch_norm(result, tensors, norm, graph.norm_epsilon, training=training)
+        values[node.name] = result
     return values[graph.nodes[-1].name] if graph.nodes else images
 
 
-def _run_node(
-    op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], name: str, training: bool
-) -> Tensor:
+def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], name: str) -> Tensor:
     if op.kind == "conv2d":
-        return _conv2d(op, inputs[0], tensors, name, training)
+        return _conv2d(op, inputs[0], tensors, name)
     if op.kind == "linear":
         flat = inputs[0].flatten(1)
         return functional.linear(flat, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
@@ -136,6 +149,8 @@ def _run_node(
         return ACTIVATIONS[str(op["function"])](inputs[0])
     if op.kind == "global_avg_pool":
         return inputs[0].mean((2, 3), keepdim=True)
+    if op.kind in POOLS:
+        return _pool2d(op, inputs[0])
     if op.kind == "multiply":
         return inputs[0] * inputs[1]
     if op.kind == "add":
@@ -150,34 +165,43 @@ _KINDS = (
     "linear",
     "activation",
     "global_avg_pool",
+    *POOLS,
     "multiply",
     "add",
     "channel_shuffle",
 )
 
 
-def _conv2d(
-    op: OpSpec, images: Tensor, tensors: Mapping[str, Tensor], name: str, training: bool
-) -> Tensor:
+def _pool2d(op: OpSpec, images: Tensor) -> Tensor:
+    kernel, stride, padding = (op.integer(name) for name in ("kernel", "stride", "padding"))
+    ceil = bool(op["ceil"])
+    if op.kind == "max_pool2d":
+        return functional.max_pool2d(images, kernel, stride, padding, ceil_mode=ceil)
+    return functional.avg_pool2d(images, kernel, stride, padding, ceil, count_include_pad=False)
+
+
+def _conv2d(op: OpSpec, images: Tensor, tensors: Mapping[str, Tensor], name: str) -> Tensor:
     weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
     groups, stride = op.integer("groups"), op.integer("stride")
     if groups > 1 and groups == weight.shape[0] == images.shape[1] and bias is None:
-        result = depthwise_conv2d(images, weight, stride=stride)
-    else:
-        padding = op.integer("kernel") // 2
-        result = functional.conv2d(images, weight, bias, stride, padding, 1, groups)
-    if not op["norm"]:
-        return result
-    mean = tensors.get(f"{name}.norm.running_mean")
+        return depthwise_conv2d(images, weight, stride=stride)
+    padding = op.integer("kernel") // 2
+    return functional.conv2d(images, weight, bias, stride, padding, 1, groups)
+
+
+def _batch_norm(
+    images: Tensor, tensors: Mapping[str, Tensor], name: str, epsilon: float, *, training: bool
+) -> Tensor:
+    mean = tensors.get(f"{name}.running_mean")
     return functional.batch_norm(
-        result,
+        images,
         mean,
-        tensors.get(f"{name}.norm.running_var"),
-        tensors[f"{name}.norm.weight"],
-        tensors[f"{name}.norm.bias"],
+        tensors.get(f"{name}.running_var"),
+        tensors[f"{name}.weight"],
+        tensors[f"{name}.bias"],
         training or mean is None,
         NORM_MOMENTUM,
-        NORM_EPSILON,
+        epsilon,
     )
 
 
@@ -207,7 +231,7 @@ def folded_weights(module: GraphModule) -> Weights:
         weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
         if f"{name}.norm.weight" in tensors:
             scale = tensors[f"{name}.norm.weight"] / np.sqrt(
-                tensors[f"{name}.norm.running_var"] + NORM_EPSILON
+                tensors[f"{name}.norm.running_var"] + module.graph.norm_epsilon
             )
             weight = weight * scale.reshape(-1, 1, 1, 1)
             shift = (0.0 if bias is None else bias) - tensors[f"{name}.norm.running_mean"]

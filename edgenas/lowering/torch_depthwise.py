@@ -26,7 +26,8 @@ def depthwise_conv2d(images: Tensor, weight: Tensor, *, stride: int) -> Tensor:
         weight: shape (channels, 1, kernel, kernel), kernel odd.
         stride: in both directions.
     """
-    if images.device.type != "cpu" or not torch.is_grad_enabled():
+    mixed = torch.is_autocast_enabled("cpu")  # kernels of float32 alone are put together below
+    if images.device.type != "cpu" or mixed or not torch.is_grad_enabled():
         return _forward(images, weight, stride)
     result: Tensor = _Depthwise.apply(images, weight, stride)  # type: ignore[no-untyped-call]
     return result

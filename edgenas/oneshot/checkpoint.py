@@ -18,10 +18,22 @@ from edgenas.core.files import atomic_path
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a run stands; `identity` is a hash of all that decides its result."""
+    """Where a run stands.
+
+    Attributes:
+        identity: hash of all that decides its result.
+        phase: the one that it is in, counted from 0; behind the last one it is finished.
+        epoch: of the phase, likewise.
+        step: of the epoch, likewise; all before it are done.
+        loss_sum: of the steps done in the epoch.
+        losses: means of all epochs done, over all phases.
+    """
 
     identity: str
-    n_epochs_done: int
+    phase: int
+    epoch: int
+    step: int
+    loss_sum: float
     losses: list[float]
 
 
@@ -53,12 +65,57 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], header: dict[str, s
             save_file(whole, temporary, header)
         except SafetensorError as error:  # it wraps the system's error
             raise OSError(str(error)) from error
+        if len(header) > 1:
+            _sort_header(temporary)
 
 
-def load_checkpoint(
-    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, identity: str
-) -> Checkpoint:
-    """Put `module` and `optimiser` where the checkpoint left them and return its counters.
+def _sort_header(path: Path) -> None:
+    """Put the keys of a safetensors file's header in order: as written, they come in any."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        keys = json.loads(stream.read(length))
+        keys["__metadata__"] = dict(sorted(keys["__metadata__"].items()))
+        text = json.dumps(keys, separators=(",", ":"), ensure_ascii=False).encode()
+        stream.seek(8)
+        stream.write(text.ljust(length))
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint as read: its counters, and tensors that `restore` puts back."""
+
+    path: Path
+    state: Checkpoint
+    tensors: Mapping[str, Tensor]
+
+    def restore(self, module: nn.Module) -> None:
+        """Put `module` where the checkpoint left it.
+
+        Raises:
+            StorageError: the tensors are of another network.
+        """
+        try:
+            module.load_state_dict(self._under("module/"))
+        except RuntimeError as error:
+            raise StorageError(
+                f"the checkpoint {self.path} does not fit: {error}; delete it"
+            ) from error
+
+    def restore_momenta(self, module: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """Put `optimiser`, of the parameters of `module`, where the checkpoint left it."""
+        momenta = self._under("momentum/")
+        for name, parameter in module.named_parameters():
+            if name in momenta:
+                buffer = momenta[name].to(parameter.device)
+                optimiser.state[parameter]["momentum_buffer"] = buffer
+
+    def _under(self, prefix: str) -> dict[str, Tensor]:
+        tensors = self.tensors.items()
+        return {k.removeprefix(prefix): value for k, value in tensors if k.startswith(prefix)}
+
+
+def read_checkpoint(path: Path, identity: str) -> Saved:
+    """Return the checkpoint in the file at `path`.
 
     Raises:
         StorageError: it cannot be read, or is of a run with other data, settings or space.
@@ -76,12 +133,4 @@ def load_checkpoint(
             f"the checkpoint {path} is of another run ({state.identity}, this one is {identity}): "
             "data, space, seed or settings differ; delete it, or choose another folder"
         )
-    own = {name[7:]: value for name, value in tensors.items() if name.startswith("module/")}
-    try:
-        module.load_state_dict(own)
-    except RuntimeError as error:
-        raise StorageError(f"the checkpoint {path} does not fit: {error}; delete it") from error
-    for name, parameter in module.named_parameters():
-        if f"momentum/{name}" in tensors:
-            optimiser.state[parameter]["momentum_buffer"] = tensors[f"momentum/{name}"]
-    return state
+    return Saved(path, state, tensors)

@@ -1,107 +1,116 @@
 """Slots: the shared weights of one factor, from which every operator of it is cut.
 
 Kernels are centre crops, each led through a learned linear map that starts as the identity (Cai et
-al. 2020, arXiv:1908.09791, section 3.3); narrower blocks are the first channels of the widest one.
+al. 2020, arXiv:1908.09791, section 3.3); narrower operators are the first channels of the widest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from edgenas.core.errors import SpaceError
-from edgenas.core.ops import Graph, OpSpec
+from edgenas.core.ops import OpSpec
 from edgenas.lowering.torch import attach_parameters
-from edgenas.oneshot.sharing import is_elastic, signature
-from edgenas.spaces.blocks import expand
+from edgenas.oneshot.sharing import STATISTICS, TRANSFORM_PREFIX, Shared, graph_of
 
-TRANSFORM_PREFIX = "kernel_transform_"
-"""Parameters that map a kernel to the next smaller one are called this and its size."""
+
+class _Cut(NamedTuple):
+    """How much of a layer an operator takes: its first outputs, its first inputs, its kernel."""
+
+    name: str
+    n_out: int
+    n_in: int
+    kernel: int
 
 
 @lru_cache(maxsize=4096)
-def graph_of(op: OpSpec) -> Graph:
-    """Return the primitives of `op`, remembered."""
-    return expand(op)
+def _cuts(op: OpSpec) -> tuple[_Cut, ...]:
+    cuts: list[_Cut] = []
+    for node in graph_of(op).nodes:
+        layer = node.op
+        if layer.kind == "conv2d":
+            n_in = layer.in_shape[0] // layer.integer("groups")
+            kernel = layer.integer("kernel")
+            cuts.append(_Cut(node.name, layer.integer("out_channels"), n_in, kernel))
+        elif layer.kind == "linear":
+            n_out = layer.integer("out_features")
+            cuts.append(_Cut(node.name, n_out, prod(layer.in_shape), 0))
+    return tuple(cuts)
 
 
 class Slot(nn.Module):
-    """Weights of one operator that is the same, up to resolution, in all architectures."""
+    """Weights of the largest operator of a factor; all others are cut from them.
 
-    def __init__(self, op: OpSpec, generator: torch.Generator) -> None:
+    Args:
+        shared: what the operators of the factor share.
+        generator: of the first weights.
+        statistics: whether batch norms keep running means and variances, of the largest operator.
+    """
+
+    def __init__(
+        self, shared: Shared, generator: torch.Generator, *, statistics: bool = False
+    ) -> None:
         super().__init__()
-        self.op = op
-        attach_parameters(self, graph_of(op), generator, statistics=False)
-
-    def tensors(self, op: OpSpec) -> dict[str, Tensor]:
-        """Return the parameters of `op`, named as `GraphModule` names them; gradients flow back.
-
-        Raises:
-            SpaceError: `op` cannot be cut from this slot.
-        """
-        if signature(op) != signature(self.op):
-            raise SpaceError(f"{op.key} cannot be cut from the weights of {self.op.key}")
-        return dict(self.named_parameters())
-
-
-class MbconvSlot(Slot):
-    """Weights of an inverted residual block that is elastic in kernel and middle channels."""
-
-    def __init__(self, op: OpSpec, kernels: Sequence[int], generator: torch.Generator) -> None:
-        super().__init__(op, generator)
-        self.kernels = sorted(kernels, reverse=True)
-        for kernel in self.kernels[1:]:
+        self.shared = shared
+        self._checked: set[OpSpec] = set()
+        attach_parameters(self, graph_of(shared.largest), generator, statistics=statistics)
+        for kernel in shared.kernels[1:]:
             self.register_parameter(
                 f"{TRANSFORM_PREFIX}{kernel}", nn.Parameter(torch.eye(kernel * kernel))
             )
 
-    def tensors(self, op: OpSpec) -> dict[str, Tensor]:
-        """Return the parameters of `op` (see `Slot.tensors`)."""
-        mid, kernel = op.integer("mid_channels"), op.integer("kernel")
-        if (
-            signature(op, elastic=True) != signature(self.op, elastic=True)
-            or mid > self.op.integer("mid_channels")
-            or kernel not in self.kernels
-        ):
-            raise SpaceError(f"{op.key} cannot be cut from the weights of {self.op.key}")
-        own = dict(self.named_parameters())
-        cut: dict[str, Tensor] = {}
-        for node in graph_of(op).nodes:
-            if node.op.kind != "conv2d":
-                continue
-            n_out, n_in = node.op.integer("out_channels"), node.op.in_shape[0]
-            weight = own[f"{node.name}.weight"]
-            if node.name == "depthwise":
-                cut["depthwise.weight"] = self._kernel(weight[:n_out], kernel, own)
-            else:
-                cut[f"{node.name}.weight"] = weight[:n_out, :n_in]
-            for name in (f"{node.name}.bias", f"{node.name}.norm.weight", f"{node.name}.norm.bias"):
-                if name in own:
-                    cut[name] = own[name][:n_out]
-        return cut
+    def tensors(self, op: OpSpec, *, statistics: bool = False) -> dict[str, Tensor]:
+        """Return the parameters of `op`, named as `GraphModule` names them; gradients flow back.
 
-    def _kernel(self, weight: Tensor, kernel: int, own: Mapping[str, Tensor]) -> Tensor:
-        for smaller in self.kernels[1:]:
-            if weight.shape[-1] == kernel:
-                break
+        They are views of the slot's, but for kernels that are led through a map.
+
+        Args:
+            op: an operator of the factor.
+            statistics: return those of the batch norms too, where the slot keeps them.
+
+        Raises:
+            SpaceError: `op` cannot be cut from this slot.
+        """
+        if op not in self._checked:
+            self.shared.check(op)
+            self._checked.add(op)
+        found: dict[str, Tensor] = {}
+        for name, n_out, n_in, kernel in _cuts(op):
+            layer = self.get_submodule(name)
+            weight: Tensor = layer.get_parameter("weight")
+            if weight.shape[:2] != (n_out, n_in):
+                weight = weight[:n_out, :n_in]
+            if kernel and weight.shape[-1] != kernel:
+                weight = self._smaller_kernel(weight, kernel)
+            found[f"{name}.weight"] = weight
+            if layer.bias is not None:
+                found[f"{name}.bias"] = _first(layer.get_parameter("bias"), n_out)
+            if "norm" in layer._modules:
+                norm = layer.get_submodule("norm")
+                for key in ("weight", "bias"):
+                    found[f"{name}.norm.{key}"] = _first(norm.get_parameter(key), n_out)
+                if statistics and norm.running_mean is not None:
+                    for key in STATISTICS:
+                        found[f"{name}.norm.{key}"] = _first(norm.get_buffer(key), n_out)
+        return found
+
+    def _smaller_kernel(self, weight: Tensor, kernel: int) -> Tensor:
+        """Crop and map, from each of the sizes to the next smaller one."""
+        n_out, n_in = weight.shape[:2]
+        for smaller in self.shared.kernels[1:]:
             margin = (weight.shape[-1] - smaller) // 2
             cropped = weight[..., margin : margin + smaller, margin : margin + smaller]
-            flat = cropped.reshape(len(weight), smaller * smaller)
-            mapped = flat @ own[f"{TRANSFORM_PREFIX}{smaller}"].T
-            weight = mapped.reshape(len(weight), 1, smaller, smaller)
+            flat = cropped.reshape(n_out, n_in, smaller * smaller)
+            mapped = flat @ self.get_parameter(f"{TRANSFORM_PREFIX}{smaller}").T
+            weight = mapped.reshape(n_out, n_in, smaller, smaller)
+            if smaller == kernel:
+                break
         return weight
 
 
-def make_slot(name: str, ops: Sequence[OpSpec], generator: torch.Generator) -> Slot:
-    """Return the slot from which each of `ops`, the operators of factor `name`, can be cut.
-
-    Raises:
-        SpaceError: they cannot share weights.
-    """
-    if not is_elastic(name, ops):
-        return Slot(ops[0], generator)
-    largest = max(ops, key=lambda op: (op.integer("mid_channels"), op.integer("kernel")))
-    return MbconvSlot(largest, sorted({op.integer("kernel") for op in ops}), generator)
+def _first(tensor: Tensor, n: int) -> Tensor:
+    return tensor if len(tensor) == n else tensor[:n]

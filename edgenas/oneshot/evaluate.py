@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from edgenas.core.errors import TrainingError
-from edgenas.lowering.torch import NORM_MOMENTUM, GraphModule, folded
+from edgenas.lowering.torch import GraphModule, folded
+from edgenas.oneshot.calibration import batch_starts, measure_statistics
 from edgenas.oneshot.data.base import ImageDataset, Part
 from edgenas.oneshot.data.batches import network_input
+from edgenas.oneshot.data.loading import load_batches, plain_requests
 
 EVALUATION_BATCH = 64
 """Images at once: activations of larger batches leave the cache of a CPU core."""
@@ -19,17 +21,36 @@ EVALUATION_BATCH = 64
 def network_inputs(
     module: GraphModule, dataset: ImageDataset, images: npt.NDArray[np.uint8]
 ) -> Tensor:
-    """Return stored images as `module` takes them, without augmentation."""
+    """Return images as `module` takes them, without augmentation."""
+    return network_input(torch.from_numpy(images), dataset.mean, dataset.std, input_size(module))
+
+
+def part_inputs(module: GraphModule, dataset: ImageDataset, part: Part) -> Tensor:
+    """Return all images of `part` as `module` takes them, without augmentation."""
+    size = input_size(module)
+    requests = plain_requests(len(part), size, EVALUATION_BATCH)
+    batches = load_batches(dataset, part, requests, augment=False)
+    return torch.cat(
+        [network_input(images, dataset.mean, dataset.std, size) for images, _ in batches]
+    )
+
+
+def input_size(module: GraphModule) -> tuple[int, int]:
+    """Return the height and width of what `module` takes."""
     _, height, width = module.graph.in_shape
-    return network_input(torch.from_numpy(images), dataset.mean, dataset.std, (height, width))
+    return height, width
 
 
 def calibration_images(
     dataset: ImageDataset, *, n_images: int = 512, seed: int = 0
 ) -> npt.NDArray[np.uint8]:
-    """Return a fixed random subset of the training images."""
+    """Return a fixed random subset of the training images, all at once.
+
+    Of images in files use `edgenas.oneshot.calibration.calibration_of`, which takes them in
+    batches, in the size of each network; here they come in the size that the data set names.
+    """
     order = np.random.default_rng(seed).permutation(len(dataset.train))
-    return dataset.train.images[np.sort(order[:n_images])]
+    return dataset.train.batch(np.sort(order[:n_images]), dataset.train.shape[1:])
 
 
 def recalibrate(
@@ -40,54 +61,40 @@ def recalibrate(
     Means and variances are averaged over whole batches of `inputs` (network inputs); a
     last batch of fewer images joins the one before it. The module is left in evaluation mode.
     """
-    n_batches = max(1, len(inputs) // batch_size)
-    sums: dict[str, Tensor] = {}
-    module.train()
-    buffers = {
-        name: value
-        for name, value in module.named_buffers()
-        if name.endswith(("running_mean", "running_var"))
-    }
-    with torch.no_grad():
-        for i in range(n_batches):
-            stop = len(inputs) if i == n_batches - 1 else (i + 1) * batch_size
-            for value in buffers.values():
-                value.zero_()
-            module(inputs[i * batch_size : stop])
-            # From zero, one update leaves momentum times the batch's statistic.
-            for name, value in buffers.items():
-                sums[name] = sums.get(name, torch.zeros_like(value)) + value
-        for name, value in buffers.items():
-            value.copy_(sums[name] / (n_batches * NORM_MOMENTUM))
-    module.eval()
-    return module
+    starts = batch_starts(len(inputs), batch_size)
+    stops = [*starts[1:], len(inputs)]
+    batches = (inputs[start:stop] for start, stop in zip(starts, stops, strict=True))
+    return measure_statistics(module, batches)
 
 
 def logits(module: GraphModule, inputs: Tensor, *, batch_size: int = EVALUATION_BATCH) -> Tensor:
     """Return the outputs of `module` for network inputs, in evaluation mode."""
     module.eval()
+    device = next(module.parameters()).device
     with torch.inference_mode():
         starts = range(0, len(inputs), batch_size)
-        return torch.cat([module(inputs[start : start + batch_size]) for start in starts])
+        batches = (inputs[start : start + batch_size].to(device) for start in starts)
+        return torch.cat([module(batch) for batch in batches])
 
 
 def accuracy(module: GraphModule, dataset: ImageDataset, part: Part) -> float:
     """Return the fraction of `part` that `module` classifies as labelled.
 
-    Batch norms are folded for it, as in an exported file.
+    Batch norms are folded for it, as in an exported file. One batch at a time is in memory.
 
     Raises:
         TrainingError: an output is not finite.
     """
-    plain = folded(module)
+    plain = folded(module).to(next(module.parameters()).device)
+    size = input_size(module)
+    requests = plain_requests(len(part), size, EVALUATION_BATCH)
     correct = 0
-    for start in range(0, len(part), EVALUATION_BATCH):
-        stop = start + EVALUATION_BATCH
-        inputs = network_inputs(module, dataset, part.images[start:stop])
+    for images, labels in load_batches(dataset, part, requests, augment=False):
+        inputs = network_input(images, dataset.mean, dataset.std, size)
         outputs = logits(plain, inputs)
         if not bool(torch.isfinite(outputs).all()):
             raise TrainingError("the network's outputs are not finite; train it again")
-        correct += int((outputs.argmax(1).numpy() == part.labels[start:stop]).sum())
+        correct += int((outputs.argmax(1).cpu() == labels).sum())
     return correct / len(part)
 
 

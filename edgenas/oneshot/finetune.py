@@ -1,21 +1,25 @@
-"""Short further training of one extracted network, with the supernet's largest as its teacher."""
+"""Training of one network: an extracted one a little further, or one alone from fresh weights."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from edgenas.core.architecture import Genes
 from edgenas.lowering.torch import GraphModule, run_graph
+from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.data.batches import network_input
-from edgenas.oneshot.evaluate import calibration_images, network_inputs, recalibrate
-from edgenas.oneshot.optimisation import OnStep, distillation_loss, train
+from edgenas.oneshot.epochs import Size
+from edgenas.oneshot.gradients import Share
+from edgenas.oneshot.optimisation import Lesson, OnStep, distillation_loss, train
+from edgenas.oneshot.phases import Phase
 from edgenas.oneshot.settings import TrainingSettings
 from edgenas.oneshot.supernet import Supernet, extract
 from edgenas.oneshot.training import check_fit, run_identity
@@ -54,38 +58,116 @@ def finetune(  # noqa: PLR0913
     """
     check_fit(space, dataset)
     module = extract(supernet, space, row)
-    parameters = dict(module.named_parameters())
-    size = space.input_shape(row)[1:]
     teacher = _teacher(supernet, space, dataset) if distil and settings.epochs else None
-
-    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
-        del rng  # nothing but the batches is random here
-        inputs = network_input(images, dataset.mean, dataset.std, (size[0], size[1]))
-        # Without running statistics: threads would change them at once; they are measured below.
-        logits = run_graph(module.graph, parameters, inputs, training=True)
-        loss = functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        if teacher is not None:
-            _, height, width = teacher.graph.in_shape
-            with torch.no_grad():
-                seen = network_input(images, dataset.mean, dataset.std, (height, width))
-                opinion = teacher(seen)
-            loss = (loss + distillation_loss(logits, opinion)) / 2
-        yield loss
-
     more = f"{row.tolist()} {distil} {weights_id}"
+    learner = _Learner(module, dataset, settings, teacher)
     train(
-        module,
+        learner,
         dataset,
         settings,
-        step_losses,
+        learner.lessons("finetune", settings),
         identity=run_identity(space, dataset, settings, seed=seed, more=more),
         seed=seed,
         checkpoint=checkpoint,
         on_step=on_step,
     )
-    return recalibrate(module, network_inputs(module, dataset, calibration_images(dataset)))
+    return calibrate(module, calibration_of(dataset))
+
+
+def train_alone(  # noqa: PLR0913
+    space: SearchSpace,
+    row: Genes,
+    dataset: ImageDataset,
+    settings: TrainingSettings,
+    *,
+    seed: int = 0,
+    checkpoint: Path | None = None,
+    on_step: OnStep | None = None,
+) -> GraphModule:
+    """Return the network `row`, trained from fresh weights, with measured batch norm statistics.
+
+    It learns from the labels, at its own resolution, with the recipe of a supernet's training:
+    as many epochs as its phases have together, and the rate of the first one. The space needs no
+    shared weights. Errors and resuming: see `edgenas.oneshot.optimisation.train`.
+
+    Args:
+        space: of the architecture.
+        row: its genes, shape (n_genes,).
+        dataset: its train part is used.
+        settings: of a supernet's training or plain ones (see `TrainingSettings.alone`).
+        seed: of the fresh weights, batches and augmentation.
+        checkpoint: see `train`.
+        on_step: see `train`.
+    """
+    check_fit(space, dataset)
+    settings = settings.alone(space)
+    module = GraphModule(space.network(row), seed=seed)
+    learner = _Learner(module, dataset, settings)
+    train(
+        learner,
+        dataset,
+        settings,
+        learner.lessons("alone", settings),
+        identity=run_identity(space, dataset, settings, seed=seed, more=f"{row.tolist()} alone"),
+        seed=seed,
+        checkpoint=checkpoint,
+        on_step=on_step,
+    )
+    return calibrate(module, calibration_of(dataset))
+
+
+class _Learner(nn.Module):
+    """One network and, if it has one, the frozen teacher from which it learns beside the labels."""
+
+    def __init__(
+        self,
+        module: GraphModule,
+        dataset: ImageDataset,
+        settings: TrainingSettings,
+        teacher: GraphModule | None = None,
+    ) -> None:
+        super().__init__()
+        self.module, self.dataset = module, dataset
+        self.label_smoothing = settings.label_smoothing
+        self.teacher = teacher.requires_grad_(False) if teacher is not None else None
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of the network; the teacher always uses its own statistics."""
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def lessons(self, name: str, settings: TrainingSettings) -> list[Lesson]:
+        """Return the one phase in which the network learns."""
+        if not settings.epochs:
+            return []
+        phase = Phase(name=name, epochs=settings.epochs, lr=settings.lr, rule="largest")
+        return [Lesson(phase, self.losses, self.size)]
+
+    def size(self, rng: np.random.Generator) -> Size:
+        """Return height and width of the network's input, the same in all steps."""
+        del rng
+        _, height, width = self.module.graph.in_shape
+        return height, width
+
+    def losses(self, share: Share) -> Iterator[Tensor]:
+        """Yield the one loss."""
+        mean, std = self.dataset.mean, self.dataset.std
+        inputs = network_input(share.images, mean, std, share.size)
+        # Without running statistics: threads would change them at once; they are measured later.
+        parameters = dict(self.module.named_parameters())
+        logits = run_graph(self.module.graph, parameters, inputs, training=True)
+        smoothing = self.label_smoothing
+        loss = functional.cross_entropy(logits, share.labels, label_smoothing=smoothing)
+        if self.teacher is not None:
+            _, height, width = self.teacher.graph.in_shape
+            with torch.no_grad():
+                opinion = self.teacher(network_input(share.images, mean, std, (height, width)))
+            loss = (loss + distillation_loss(logits, opinion)) / 2
+        yield loss
 
 
 def _teacher(supernet: Supernet, space: SearchSpace, dataset: ImageDataset) -> GraphModule:
     module = extract(supernet, space, space.largest())
-    return recalibrate(module, network_inputs(module, dataset, calibration_images(dataset)))
+    return calibrate(module, calibration_of(dataset))

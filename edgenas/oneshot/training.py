@@ -1,25 +1,18 @@
-"""Training of a supernet: the sandwich rule with in-place distillation.
-
-Yu et al. 2020 (BigNAS), arXiv:2003.11142, section 3.1: in every step the largest network learns
-from the labels, the smallest and a few random ones from what the largest says, with one update.
-"""
+"""Training of a supernet by its phases: progressive shrinking, or the sandwich in one phase."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional
 
 from edgenas.core.errors import DataError
 from edgenas.oneshot.data.base import ImageDataset
-from edgenas.oneshot.data.batches import network_input
-from edgenas.oneshot.optimisation import OnStep, distillation_loss, train
+from edgenas.oneshot.lessons import Class
+from edgenas.oneshot.optimisation import OnStep, train
+from edgenas.oneshot.processes import accelerator_of
 from edgenas.oneshot.settings import TrainingSettings
 from edgenas.oneshot.supernet import Supernet
 from edgenas.spaces.base import SearchSpace
@@ -35,32 +28,24 @@ def train_supernet(  # noqa: PLR0913
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> list[float]:
-    """Train `supernet` in place and return the mean loss of the largest network by epoch.
+    """Train `supernet` in place and return the mean loss of every epoch, over all phases.
 
-    All networks of a step see the same images at the same resolution, that of a random
-    architecture. Errors and resuming: see `edgenas.oneshot.optimisation.train`.
+    The loss is that of the largest network, or where only random ones learn, theirs. All networks
+    of a step see the same images at the same resolution, that of a random architecture.
+    `edgenas.oneshot.phases.phases_of` tells which phases there are. Errors and resuming: see
+    `edgenas.oneshot.optimisation.train`.
 
     Raises:
         DataError: channels or classes of the data are not those of the space.
+        SpaceError: a phase names options that the space lacks.
     """
     check_fit(space, dataset)
-    largest, smallest = space.ops(space.largest()), space.ops(space.smallest())
-
-    def step_losses(images: Tensor, labels: Tensor, rng: np.random.Generator) -> Iterator[Tensor]:
-        rows = space.sample(settings.n_random_subnets + 1, rng)
-        _, height, width = space.input_shape(rows[-1])
-        inputs = network_input(images, dataset.mean, dataset.std, (height, width))
-        logits = supernet(inputs, largest)
-        yield functional.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-        teacher = logits.detach()
-        for parts in (smallest, *(space.ops(row) for row in rows[:-1])):
-            yield distillation_loss(supernet(inputs, parts), teacher)
-
+    learners = Class(supernet, space, dataset, settings)
     return train(
-        supernet,
+        learners,
         dataset,
         settings,
-        step_losses,
+        learners.lessons(),
         identity=run_identity(space, dataset, settings, seed=seed),
         seed=seed,
         checkpoint=checkpoint,
@@ -75,7 +60,9 @@ def check_fit(space: SearchSpace, dataset: ImageDataset) -> None:
         DataError: channels or classes differ; the message says how to make the space.
     """
     channels = space.input_shape(space.largest())[0]
-    asked = (dataset.image_shape[0], dataset.n_classes)
+    # Where there are no labels, there are no classes to differ in.
+    n_classes = dataset.n_classes if dataset.is_labelled else space.n_classes
+    asked = (dataset.image_shape[0], n_classes)
     if asked != (channels, space.n_classes):
         raise DataError(
             f"{dataset.name} has {asked[0]} channels and {asked[1]} classes, {space.name} takes "
@@ -94,5 +81,7 @@ def run_identity(
 ) -> str:
     """Return a hash of all that decides what a training run gives."""
     fingerprints = (space.fingerprint, dataset.fingerprint)
-    parts = (*fingerprints, asdict(settings), seed, more, torch.__version__)
+    decisive = {k: v for k, v in asdict(settings).items() if k != "checkpoint_minutes"}
+    decisive["accelerator"] = accelerator_of(settings)
+    parts = (*fingerprints, decisive, seed, more, torch.__version__)
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]

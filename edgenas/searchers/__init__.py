@@ -10,12 +10,13 @@ from edgenas.core.errors import UsageError, choices
 from edgenas.core.registry import Registry
 from edgenas.searchers.base import Searcher, SearchProblem
 from edgenas.searchers.nsga2 import Nsga2Searcher
+from edgenas.searchers.predictor import PredictorSearcher
 from edgenas.searchers.random import RandomSearcher
 
 SEARCHERS: Registry[type[Searcher]] = Registry("searcher")
 """Searchers by name."""
 
-for _searcher in (RandomSearcher, Nsga2Searcher):
+for _searcher in (RandomSearcher, Nsga2Searcher, PredictorSearcher):
     SEARCHERS.add(_searcher.name)(_searcher)
 
 
@@ -45,6 +46,7 @@ def make_searcher(
 __all__ = [
     "SEARCHERS",
     "Nsga2Searcher",
+    "PredictorSearcher",
     "RandomSearcher",
     "SearchProblem",
     "Searcher",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,9 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.objective import Constraint, Objective, objective
+from edgenas.searchers.learner import Learner
 from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.fold import Fold
 
 Floats = npt.NDArray[np.float64]
 Cheap = Callable[[Genes], Mapping[str, Floats]]
@@ -34,6 +36,8 @@ class SearchProblem:
     constraints: tuple[Constraint, ...] = ()
     cheap: Cheap | None = None
     draw: Draw | None = None
+    folds: Mapping[str, Fold] = field(default_factory=dict)
+    learner: Learner | None = None
 
     def violations(self, population: Genes) -> Floats:
         """Return how much each architecture breaks the cheap constraints, shape (n,)."""

@@ -10,9 +10,13 @@ from edgenas.core.registry import Registry
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.fbnet import PRESETS as FBNET_PRESETS
 from edgenas.spaces.fbnet import fbnet
+from edgenas.spaces.mobilenets import PRESETS as MOBILENET_PRESETS
+from edgenas.spaces.mobilenets import mobilenet
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO_PRESETS
 from edgenas.spaces.nas_bench_macro import nas_bench_macro
 from edgenas.spaces.ofa_mbv3 import PRESETS, ofa_mbv3
+from edgenas.spaces.ofa_resnet50 import PRESETS as OFA_RESNET50_PRESETS
+from edgenas.spaces.ofa_resnet50 import ofa_resnet50
 from edgenas.spaces.proxylessnas import PRESETS as PROXYLESSNAS_PRESETS
 from edgenas.spaces.proxylessnas import proxylessnas
 
@@ -21,9 +25,11 @@ SPACES: Registry[Callable[..., SearchSpace]] = Registry("space")
 
 _FAMILIES: tuple[tuple[Callable[..., SearchSpace], Iterable[str]], ...] = (
     (ofa_mbv3, PRESETS),
+    (ofa_resnet50, OFA_RESNET50_PRESETS),
     (fbnet, FBNET_PRESETS),
     (nas_bench_macro, NAS_BENCH_MACRO_PRESETS),
     (proxylessnas, PROXYLESSNAS_PRESETS),
+    (mobilenet, MOBILENET_PRESETS),
 )
 for _family, _presets in _FAMILIES:
     for _preset in _presets:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -20,7 +20,7 @@ import numpy as np
 
 from edgenas.core.architecture import Architecture, Genes, architectures
 from edgenas.core.errors import SpaceError, choices
-from edgenas.core.ops import Graph, OpSpec, Shape
+from edgenas.core.ops import NORM_EPSILON, Graph, OpSpec, Shape
 from edgenas.spaces.blocks import chain
 
 Option = int | float | str
@@ -73,6 +73,7 @@ class SearchSpace:
         sequences: genes in the order of their factors, which stand in a row and of which each
             runs the same operators for the same option, and none for option 0. Which of them
             are 0 makes no difference, so in canonical genes the last ones are.
+        norm_epsilon: what the networks' batch norms add to variances.
     """
 
     def __init__(  # noqa: PLR0913
@@ -84,6 +85,7 @@ class SearchSpace:
         parameters: Mapping[str, Any],
         n_classes: int,
         sequences: tuple[tuple[str, ...], ...] = (),
+        norm_epsilon: float = NORM_EPSILON,
     ) -> None:
         self.name = name
         self.genes = genes
@@ -93,6 +95,7 @@ class SearchSpace:
         self.index = {gene.name: i for i, gene in enumerate(genes)}
         self.n_options = np.array([len(gene.options) for gene in genes])
         self.sequences = sequences
+        self.norm_epsilon = norm_epsilon
         self._check_declaration()
 
     @property
@@ -205,7 +208,7 @@ class SearchSpace:
 
     def network(self, row: Genes) -> Graph:
         """Return the whole network of one architecture as one graph of primitives."""
-        return chain(self.ops(row))
+        return replace(chain(self.ops(row)), norm_epsilon=self.norm_epsilon)
 
     def input_shape(self, row: Genes) -> Shape:
         """Return the (channels, height, width) that the architecture takes."""
@@ -257,6 +260,8 @@ class SearchSpace:
             digest.update(repr((factor.name, factor.genes, keys)).encode())
         if self.sequences:
             digest.update(repr(self.sequences).encode())
+        if self.norm_epsilon != NORM_EPSILON:
+            digest.update(repr(self.norm_epsilon).encode())
         return digest.hexdigest()[:16]
 
     # -- reading and writing ---------------------------------------------------------------
@@ -297,6 +302,14 @@ class SearchSpace:
             raise SpaceError(f"{self.name}: the configuration lacks {', '.join(missing)}")
         result: Genes = self.canonical(row[None])[0]
         return result
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, Any]], SearchSpace], tuple[dict[str, Any]]]:
+        """Travel to another process as the parameters from which the space is made again."""
+        from edgenas.spaces import from_parameters
+
+        if "preset" not in self.parameters:
+            raise SpaceError(f"{self.name} is made of no preset: it cannot be sent to a process")
+        return from_parameters, (self.parameters,)
 
     # -- internal --------------------------------------------------------------------------
 

@@ -195,6 +195,99 @@ def _expand_fbnet_block(op: OpSpec) -> Graph:
     return builder.graph()
 
 
+def resnet_stem(
+    in_shape: Shape, out_channels: int, *, mid_channels: int, stride: int, residual: bool
+) -> OpSpec:
+    """Return the stem of the later ResNets: 3x3 convolutions, then max pooling by 2.
+
+    `residual` adds a third convolution, with an identity around it, between the two.
+    Source: He et al. 2019 (Bag of Tricks), arXiv:1812.01187, figure 2b, and the public code of
+    Cai et al. 2020.
+    """
+    return OpSpec.make(
+        "resnet_stem",
+        in_shape,
+        out_channels=out_channels,
+        mid_channels=mid_channels,
+        stride=stride,
+        residual=int(residual),
+    )
+
+
+@BLOCKS.add("resnet_stem")
+def _expand_resnet_stem(op: OpSpec) -> Graph:
+    builder, mid = GraphBuilder(op.in_shape), op.integer("mid_channels")
+    builder.conv("conv1", mid, kernel=3, stride=op.integer("stride"), activation="relu")
+    if op["residual"]:
+        trunk = builder.last
+        builder.conv("conv2", mid, kernel=3, activation="relu")
+        builder.then("shortcut", ops.add(builder.shape), trunk)
+    builder.conv("conv3", op.integer("out_channels"), kernel=3, activation="relu")
+    builder.then("pool", ops.max_pool2d(builder.shape, kernel=3, stride=2, padding=1))
+    return builder.graph()
+
+
+def bottleneck(
+    in_shape: Shape, out_channels: int, *, mid_channels: int, stride: int, downsample: bool
+) -> OpSpec:
+    """Return a ResNet bottleneck: 1x1, 3x3 with the stride, 1x1, each with batch norm.
+
+    The shortcut is the input or, with `downsample`, its average over `stride` x `stride` pixels
+    (at the far ends over those that are there) through a 1x1 convolution and batch norm.
+    Source: He et al. 2016, arXiv:1512.03385, figure 5; He et al. 2019 (Bag of Tricks),
+    arXiv:1812.01187, figure 2c.
+
+    Raises:
+        SpaceError: the shape changes and there is no `downsample`, or another stride than 1 and 2.
+    """
+    if stride not in (1, 2):
+        raise SpaceError(f"a bottleneck has stride 1 or 2, got {stride}")
+    if not downsample and (stride > 1 or in_shape[0] != out_channels):
+        raise SpaceError(
+            f"a bottleneck from {in_shape[0]} to {out_channels} channels with stride {stride} "
+            "needs a shortcut that changes the shape; give downsample=True"
+        )
+    return OpSpec.make(
+        "bottleneck",
+        in_shape,
+        out_channels=out_channels,
+        mid_channels=mid_channels,
+        stride=stride,
+        downsample=int(downsample),
+    )
+
+
+@BLOCKS.add("bottleneck")
+def _expand_bottleneck(op: OpSpec) -> Graph:
+    builder, shortcut = GraphBuilder(op.in_shape), "input"
+    mid, width, stride = (op.integer(n) for n in ("mid_channels", "out_channels", "stride"))
+    if op["downsample"]:
+        if stride > 1:
+            pool = ops.avg_pool2d(builder.shape, kernel=stride, stride=stride, ceil=True)
+            builder.then("downsample_pool", pool)
+        builder.conv("downsample", width)
+        shortcut, builder.last, builder.shape = builder.last, "input", op.in_shape
+    builder.conv("conv1", mid, activation="relu")
+    builder.conv("conv2", mid, kernel=3, stride=stride, activation="relu")
+    builder.conv("conv3", width)
+    builder.then("shortcut", ops.add(builder.shape), shortcut)
+    builder.then("shortcut_act", ops.activation(builder.shape, "relu"))
+    return builder.graph()
+
+
+def pool_head(in_shape: Shape, *, n_classes: int) -> OpSpec:
+    """Return the head of ResNets: pool, classifier."""
+    return OpSpec.make("pool_head", in_shape, n_classes=n_classes)
+
+
+@BLOCKS.add("pool_head")
+def _expand_pool_head(op: OpSpec) -> Graph:
+    builder = GraphBuilder(op.in_shape)
+    builder.then("pool", ops.global_avg_pool(builder.shape))
+    builder.then("classifier", ops.linear(builder.shape, op.integer("n_classes")))
+    return builder.graph()
+
+
 def conv_head(in_shape: Shape, *, width: int, n_classes: int, activation: str) -> OpSpec:
     """Return the head of MobileNetV2 and its kin: 1x1 conv, batch norm, pool, classifier."""
     return OpSpec.make(

@@ -28,7 +28,7 @@ _FORBIDDEN = np.inf
 
 
 @dataclass(frozen=True, slots=True)
-class _Step:
+class Step:
     """One factor's elimination.
 
     `cost[i, j]` is what the factor adds if the open genes have combination i and its new genes
@@ -68,7 +68,7 @@ class BudgetProgram:
                 raise SpaceError("a limit is on a cost that is a maximum over the factors")
             for table, other in zip(tables, limit_fold.tables, strict=True):
                 table[other + limit_fold.offset > limit] = _FORBIDDEN
-        self._steps = _eliminate(self.space, tables)
+        self._steps = eliminate(self.space, tables)
 
     def least(self) -> tuple[float, Genes]:
         """Return the least cost and an architecture that has it, genes of shape (n_genes,).
@@ -194,15 +194,23 @@ class BudgetProgram:
         return ways[::-1], bins, n_bins
 
 
-def _eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> list[_Step]:
-    """Turn factors, and the conditions that make genes canonical, into steps."""
+def eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> list[Step]:
+    """Turn factors, and the conditions that make genes canonical, into steps.
+
+    Args:
+        space: whose factors are eliminated, in their order.
+        tables: per factor an array, shape (n_combinations,), as a `Fold` has them; inf forbids.
+
+    Raises:
+        SpaceError: the factors are so entangled that the tables would not fit in memory.
+    """
     terms = [
         (tuple(space.index[name] for name in factor.genes), table)
         for factor, table in zip(space.factors, tables, strict=True)
     ]
     terms += [((gene,), np.zeros(space.n_options[gene])) for gene in range(space.n_genes)]
     terms = _with_conditions(space, terms, _links(space))
-    steps: list[_Step] = []
+    steps: list[Step] = []
     open_genes: tuple[int, ...] = ()
     for position, (genes, table) in enumerate(terms):
         later = {gene for others, _ in terms[position + 1 :] for gene in others}
@@ -263,7 +271,7 @@ def _step(  # noqa: PLR0913
     open_genes: tuple[int, ...],
     new: tuple[int, ...],
     staying: tuple[int, ...],
-) -> _Step:
+) -> Step:
     open_options = _grid(space, open_genes)
     new_options = _grid(space, new)
     if len(open_options) * len(new_options) > MAX_STATES:
@@ -283,7 +291,7 @@ def _step(  # noqa: PLR0913
             total = total * space.n_options[gene] + column[gene]
         return total
 
-    return _Step(new, new_options.astype(np.int8), table[number(genes)], number(staying))
+    return Step(new, new_options.astype(np.int8), table[number(genes)], number(staying))
 
 
 def _grid(space: SearchSpace, genes: tuple[int, ...]) -> npt.NDArray[np.int64]:

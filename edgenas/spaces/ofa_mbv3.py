@@ -14,7 +14,7 @@ from typing import Any
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
-from edgenas.core.ops import OpSpec, Shape
+from edgenas.core.ops import NORM_EPSILON, OpSpec, Shape
 from edgenas.spaces.base import Factor, Gene, Option, SearchSpace
 from edgenas.spaces.blocks import (
     conv_block,
@@ -51,7 +51,7 @@ class OfaMbv3Settings:
 
     `mobilenet` says whose stem, first block and head stand around the stages: those of
     MobileNetV3, or (2) of MobileNetV2 with ReLU6, whose head has one layer: `mix_width` is not
-    read then.
+    read then. `norm_epsilon` is what batch norms add to variances.
     """
 
     stem_width: int
@@ -67,6 +67,7 @@ class OfaMbv3Settings:
     input_channels: int = 3
     n_classes: int = 1000
     mobilenet: int = 3
+    norm_epsilon: float = NORM_EPSILON
 
     def __post_init__(self) -> None:
         if self.mobilenet not in (2, 3):
@@ -112,6 +113,7 @@ _PROXYLESS = replace(
     final_width=1280,
     mix_width=0,
     mobilenet=2,
+    norm_epsilon=1e-3,
 )
 
 PRESETS = {
@@ -154,6 +156,7 @@ class OfaMbv3Space(SearchSpace):
             tuple(_factors(settings)),
             parameters=parameters,
             n_classes=settings.n_classes,
+            norm_epsilon=settings.norm_epsilon,
         )
 
     def from_ofa(

@@ -19,6 +19,7 @@ from edgenas.costs.model import CostModel, LatencyModel
 from edgenas.costs.store import load_kind, locate
 from edgenas.costs.table import CostTable
 from edgenas.evaluators.costs import CheapCosts
+from edgenas.evaluators.predictors import AccuracyPredictor, load_predictor
 from edgenas.exporters import EXPORTERS, Exporter
 from edgenas.exporters import get as get_exporter
 from edgenas.exporters.tensorrt import TensorRTRecipe, compute_capabilities
@@ -64,7 +65,9 @@ class Run:
     def space(self) -> SearchSpace:
         """The space; channels and classes are those of the data unless the job says otherwise."""
         section = self.job.space
-        return make_space(section.preset, section.settings, self.dataset)
+        # Weights that come from elsewhere bring their channels and classes with them.
+        dataset = None if self.job.training.weights else self.dataset
+        return make_space(section.preset, section.settings, dataset)
 
     @cached_property
     def device(self) -> Device:
@@ -125,6 +128,17 @@ class Run:
         own = self.job.device.runtime
         others = [TableName(own, kind) for kind in self.kinds if kind != "latency"]
         return (*(TableName(name) for name in self.runtimes), *others)
+
+    @cached_property
+    def predictor(self) -> AccuracyPredictor | None:
+        """What predicts the accuracy, None if it is measured.
+
+        Raises:
+            StorageError, SpaceError: the file that the job names cannot be read, or predicts for
+                another space.
+        """
+        path = self.job.search.predictor
+        return None if path is None else load_predictor(Path(path), self.space)
 
     # -- what earlier steps made -----------------------------------------------------------
 
@@ -256,13 +270,33 @@ class Run:
             )
         for target in self.job.export.targets:
             EXPORTERS.get(target)
-        _ = self.device, self.dataset, self.space, self.runtimes
+        _ = self.device, self.dataset, self.space, self.runtimes, self.predictor
+        self._check_accuracy()
         if "energy" in self.kinds:
             power_of(self.device)
         for text in self.job.device.tables:
             name = TableName.parse(text)
             RUNTIMES.get(name.runtime)
             self.given_table(name)
+
+    def _check_accuracy(self) -> None:
+        """Refuse images without labels where something has to be learned or judged by them.
+
+        Raises:
+            UsageError: weights are to be trained, or accuracy is to be measured.
+        """
+        if self.dataset.is_labelled:
+            return
+        if self.job.training.weights is None or self.job.finetune.epochs:
+            raise UsageError(
+                f"{self.dataset.name} has no labels to train with; give training.weights (see "
+                "`edgenas ofa import --help`) and leave out finetune.epochs"
+            )
+        if self.predictor is None:
+            raise UsageError(
+                f"{self.dataset.name} has no labels to measure accuracy with; name a file that "
+                "predicts it: search.predictor"
+            )
 
     def check_possible(self, steps: frozenset[str]) -> None:
         """Refuse before any work what cannot be finished.

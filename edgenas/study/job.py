@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
-from edgenas.core.errors import EdgenasError, UsageError
+from edgenas.core.errors import DataError, EdgenasError, UsageError
 from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.costs.conditions import check_aspects
+from edgenas.oneshot.data.settings import DataSettings
+from edgenas.oneshot.description import load_description
+from edgenas.oneshot.schedules import SCHEDULES
+from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
+
+M = TypeVar("M", bound=StrictModel)
 
 ObjectiveName = Literal[
     "accuracy",
@@ -30,7 +36,6 @@ ObjectiveName = Literal[
     "peak_activation_kib",
     "weights_kib",
 ]
-S = TypeVar("S")
 
 
 def _constraint(text: str) -> str:
@@ -67,7 +72,7 @@ PickText = Annotated[str, AfterValidator(_pick)]
 
 
 class DataSection(StrictModel):
-    """Which images, and how they are split (see `edgenas.oneshot.data.load_dataset`)."""
+    """Which images, how they are split and read (see `edgenas.oneshot.data.DataSettings`)."""
 
     source: str
     seed: int = Field(default=0, ge=0)
@@ -76,7 +81,26 @@ class DataSection(StrictModel):
     image_size_px: int | None = Field(default=None, ge=8)
     image_channels: Literal[1, 3] | None = None
     horizontal_flip: bool | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    calibration: str | None = None
+    n_calibration_images: int | None = Field(default=None, ge=2)
     skip_broken: bool = False
+    in_memory: bool | None = None
+    memory_limit_gib: float = Field(default=2.0, gt=0)
+    workers: int | None = Field(default=None, ge=0)
+    crop_scale: tuple[float, float] | None = None
+    crop_ratio: tuple[float, float] | None = None
+    brightness: float | None = Field(default=None, ge=0, le=1)
+    saturation: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        try:
+            DataSettings(**self.model_dump(exclude={"source"}))
+        except DataError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 class DeviceSection(StrictModel):
@@ -155,8 +179,8 @@ class ProfileSection(StrictModel):
         return ProfileSettings.for_space(space, **few | given)
 
 
-class TrainingSection(StrictModel):
-    """Training; what is not given comes from the preset of the data set."""
+class FinetuneSection(StrictModel):
+    """Training of one network; what is not given comes from the preset of the data set."""
 
     epochs: int | None = Field(default=None, ge=0)
     batch_size: int | None = Field(default=None, ge=2)
@@ -169,13 +193,81 @@ class TrainingSection(StrictModel):
     n_random_subnets: int | None = Field(default=None, ge=0)
     augment: bool | None = None
     threads: int | None = Field(default=None, ge=1)
+    accelerator: Literal["auto", "cpu", "gpu"] | None = None
+    devices: int | None = Field(default=None, ge=1)
+    precision: Literal["32-true", "bf16-mixed"] | None = None
+    checkpoint_minutes: float | None = Field(default=None, ge=0)
     seed: int = Field(default=0, ge=0)
 
-    def over(self, preset: S) -> S:
-        """Return `preset`, a dataclass of training settings, changed as this section says."""
-        given = self.model_dump(exclude_none=True, exclude={"seed"})
-        known = {field.name for field in fields(preset)}  # type: ignore[arg-type]
-        return replace(preset, **{k: v for k, v in given.items() if k in known})  # type: ignore[type-var]
+    def over(self, preset: TrainingSettings) -> TrainingSettings:
+        """Return `preset` changed as this section says."""
+        return replace(preset, **self._given())
+
+    def _given(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, exclude={"seed", "schedule", "phases", "weights"})
+
+
+class PhaseSection(StrictModel):
+    """Changes of one phase of a schedule (see `edgenas.oneshot.phases.Phase`)."""
+
+    epochs: int | None = Field(default=None, ge=0)
+    lr: float | None = Field(default=None, gt=0)
+    n_subnets: int | None = Field(default=None, ge=1)
+    elastic: dict[str, Literal["all"] | int | tuple[int | float, ...]] | None = None
+    distillation: float | None = Field(default=None, ge=0)
+    sort_stage: int | None = Field(default=None, ge=0)
+    batch_size: int | None = Field(default=None, ge=2)
+    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
+
+
+class TrainingSection(FinetuneSection):
+    """Training of the supernet: the sandwich, or a schedule of phases and changes of them.
+
+    With a schedule, what is not given is as the schedule has it, and epochs and rates are given by
+    phase. With `weights` nothing is trained.
+    """
+
+    schedule: str | None = None
+    """One of `edgenas.oneshot.schedules.SCHEDULES`; not given is ``sandwich``."""
+    phases: dict[str, PhaseSection] = Field(default_factory=dict)
+    weights: str | None = None
+    """A supernet that ``edgenas ofa import`` wrote; the space is that of its description."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        given = {*self._given(), *(["schedule"] if self.schedule else [])} - {"threads"}
+        if self.weights is not None and (given or self.phases):
+            raise ValueError(
+                f"{', '.join(sorted(given)) or 'phases'} beside weights, which are not trained; "
+                "leave out the one or the other"
+            )
+        try:
+            self.over(TrainingSettings(epochs=1))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def over(self, preset: TrainingSettings) -> TrainingSettings:
+        """Return `preset`, or the settings of the schedule, changed as this section says.
+
+        Raises:
+            UsageError: no such schedule or phase, or something that the phases decide.
+        """
+        if self.schedule in (None, "sandwich"):
+            if self.phases:
+                raise UsageError(
+                    f"phases {', '.join(self.phases)} without a schedule; name one: schedule: ..., "
+                    f"allowed: {', '.join(SCHEDULES)}"
+                )
+            return super().over(preset)
+        given = self._given()
+        if decided := sorted({"epochs", "lr", "n_random_subnets"} & set(given)):
+            raise UsageError(
+                f"{', '.join(decided)} beside the schedule {self.schedule}, whose phases decide "
+                "that; write phases: {full: {epochs: ...}}"
+            )
+        changes = {name: phase.model_dump(exclude_none=True) for name, phase in self.phases.items()}
+        return scheduled(str(self.schedule), changes, **given)
 
 
 class SearchSection(StrictModel):
@@ -185,6 +277,8 @@ class SearchSection(StrictModel):
     n_evaluations: int = Field(default=200, ge=1)
     n_validation_images: int | None = Field(default=None, ge=1)
     """Accuracy is taken on this many of the validation images; by default on all."""
+    predictor: str | None = None
+    """A file that predicts the accuracy, which is then not measured; see docs/predictors.md."""
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
@@ -239,7 +333,7 @@ class Job(StrictModel):
     training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()
     pick: PickText = "knee"
-    finetune: TrainingSection = TrainingSection()
+    finetune: FinetuneSection = FinetuneSection()
     export: ExportSection = ExportSection()
     measure: MeasureSection = MeasureSection()
     report: ReportSection = ReportSection()
@@ -280,13 +374,22 @@ def load_job(path: Path) -> Job:
     Raises:
         SchemaError: the file breaks the schema; the message has lines and what is allowed.
         UsageError: its parts contradict each other.
+        StorageError: weights that the job names have no description beside them.
     """
     job = load_yaml(path, Job)
+    job = job.model_copy(
+        update={
+            "data": _absolute(job.data),
+            "device": _device(job.device),
+            "training": _with_absolute(job.training, "weights"),
+            "search": _with_absolute(job.search, "predictor"),
+        }
+    )
     try:
         check_lists(job)
+        return job.model_copy(update={"space": _space(job)})
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from error
-    return job.model_copy(update={"data": _absolute(job.data), "device": _device(job.device)})
 
 
 def check_lists(job: Job) -> None:
@@ -301,12 +404,38 @@ def check_lists(job: Job) -> None:
             raise UsageError(f"{what}: {', '.join(doubled)} stands there more than once")
 
 
+def _space(job: Job) -> SpaceSection:
+    """Return the space of the job: with weights, the one that they are of.
+
+    Raises:
+        UsageError: the job names another one.
+    """
+    if job.training.weights is None:
+        return job.space
+    own = load_description(Path(job.training.weights)).space
+    if "preset" in job.space.model_fields_set and job.space.preset != own.preset:
+        raise UsageError(
+            f"space.preset is {job.space.preset}, but {job.training.weights} holds weights of "
+            f"{own.preset}; leave space.preset out"
+        )
+    return SpaceSection(preset=own.preset, settings={**own.settings, **job.space.settings})
+
+
 def _absolute(data: DataSection) -> DataSection:
     """A run may be continued from another working folder."""
+    changes = {}
     kind, colon, place = data.source.partition(":")
-    if not colon or not place:
-        return data
-    return data.model_copy(update={"source": f"{kind}:{Path(place).expanduser().resolve()}"})
+    if colon and place:
+        changes["source"] = f"{kind}:{Path(place).expanduser().resolve()}"
+    return _with_absolute(data, "calibration").model_copy(update=changes)
+
+
+def _with_absolute(section: M, name: str) -> M:
+    """Return a section whose path `name`, if it is given, holds from anywhere."""
+    path = getattr(section, name)
+    if path is None:
+        return section
+    return section.model_copy(update={name: str(Path(path).expanduser().resolve())})
 
 
 def absolute_tables(tables: Mapping[str, str]) -> dict[str, str]:

@@ -10,17 +10,37 @@ import pytest
 
 from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError, ValidationError
+from edgenas.core.ops import Graph
 from edgenas.exporters.base import Exporter, ExportRequest
 from edgenas.exporters.validate import run_checks, settle, validate
 from edgenas.lowering.weights import random_weights
-from edgenas.spaces.blocks import chain, conv_block, mbconv, mbv3_head
+from edgenas.spaces.blocks import (
+    bottleneck,
+    chain,
+    conv_block,
+    mbconv,
+    mbv3_head,
+    pool_head,
+    resnet_stem,
+)
 from edgenas.testing.reference import evaluate
 
+FAMILIES = ("mobilenet", "resnet")
+"""What `small_request` has networks of: together every operator that is exported."""
 
-def small_request(*, n_inputs: int = 8, n_test: int = 20, seed: int = 0) -> ExportRequest:
-    """Return a request for a small network with every operator, odd sizes, and a test part."""
+
+def _small_graph(family: str) -> Graph:
+    if family == "resnet":
+        return chain(
+            [
+                ("stem", resnet_stem((2, 15, 14), 8, mid_channels=8, stride=1, residual=True)),
+                ("block0", bottleneck((8, 8, 7), 8, mid_channels=8, stride=1, downsample=False)),
+                ("block1", bottleneck((8, 8, 7), 16, mid_channels=8, stride=2, downsample=True)),
+                ("head", pool_head((16, 4, 4), n_classes=5)),
+            ]
+        )
     block = {"stride": 2, "activation": "h_swish", "squeeze_excite": True}
-    graph = chain(
+    return chain(
         [
             ("stem", conv_block((2, 15, 14), 8, kernel=3, stride=2, activation="h_swish")),
             ("block0", mbconv((8, 8, 7), 8, mid_channels=24, kernel=5, **{**block, "stride": 1})),  # type: ignore[arg-type]
@@ -28,6 +48,13 @@ def small_request(*, n_inputs: int = 8, n_test: int = 20, seed: int = 0) -> Expo
             ("head", mbv3_head((16, 4, 4), final_channels=32, mix_channels=40, n_classes=5)),
         ]
     )
+
+
+def small_request(
+    *, n_inputs: int = 8, n_test: int = 20, seed: int = 0, family: str = "mobilenet"
+) -> ExportRequest:
+    """Return a request for a small network of one of `FAMILIES`, odd sizes, and a test part."""
+    graph = _small_graph(family)
     weights = random_weights(graph, seed=seed)
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(n_inputs + n_test, *graph.in_shape)).astype(np.float32)
@@ -55,10 +82,10 @@ class ExporterContract:
         """The exporter under test."""
         raise NotImplementedError
 
-    @pytest.fixture
-    def export_request(self) -> ExportRequest:
-        """A small network."""
-        return small_request()
+    @pytest.fixture(params=FAMILIES)
+    def export_request(self, request: pytest.FixtureRequest) -> ExportRequest:
+        """A small network of each family."""
+        return small_request(family=request.param)
 
     @pytest.fixture
     def artifact(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.ops import Graph, OpSpec
+from edgenas.core.ops import POOLS, Graph, OpSpec, out_shape
 from edgenas.lowering.weights import Weights
 
 Array = npt.NDArray[np.float64]
@@ -49,6 +49,8 @@ def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Arra
         return inputs[0] * inputs[1]
     if op.kind == "global_avg_pool":
         return np.asarray(inputs[0].mean(axis=(2, 3), keepdims=True))
+    if op.kind in POOLS:
+        return _pool(inputs[0], op)
     if op.kind == "channel_shuffle":
         n, channels, *size = inputs[0].shape
         groups = op.integer("groups")
@@ -59,6 +61,17 @@ def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Arra
     if op.kind == "linear":
         return np.asarray(inputs[0].reshape(len(inputs[0]), -1) @ weight.T + bias)
     return _convolve(inputs[0], weight, op) + bias[:, np.newaxis, np.newaxis]
+
+
+def _pool(x: Array, op: OpSpec) -> Array:
+    kernel, stride, padding = (op.integer(name) for name in ("kernel", "stride", "padding"))
+    reduce = np.max if op.kind == "max_pool2d" else np.mean
+    result = np.empty((len(x), *out_shape(op)))
+    for i, j in np.ndindex(*result.shape[2:]):
+        top, left = i * stride - padding, j * stride - padding
+        rows, columns = slice(max(top, 0), top + kernel), slice(max(left, 0), left + kernel)
+        result[:, :, i, j] = reduce(x[:, :, rows, columns], axis=(2, 3))
+    return result
 
 
 def _convolve(x: Array, weight: Array, op: OpSpec) -> Array:

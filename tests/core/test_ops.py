@@ -1,10 +1,11 @@
 """Operators: keys read back, shapes, attributes; graphs counted by hand and by simulation."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgenas.core import counts, ops
@@ -92,6 +93,49 @@ def test_a_convolution_has_the_shape_of_its_windows(size: int, kernel: int, stri
     assert ops.out_shape(op) == (5, *windows[::stride, ::stride].shape[:2])
 
 
+@given(
+    size=st.integers(1, 30),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 2),
+    ceil=st.booleans(),
+)
+def test_a_pool_has_the_shape_of_its_windows(
+    size: int, kernel: int, stride: int, padding: int, ceil: bool
+) -> None:
+    padding = min(padding, kernel // 2)
+    width = size + 2 * padding
+    least = kernel - (stride - 1 if ceil else 0)
+    assume(width >= least)
+    starts = [0]
+    while True:  # the next is whole or, with ceil, sees pixels that no window has seen
+        start, seen = starts[-1] + stride, starts[-1] + kernel
+        if not (seen < width and start < size + padding if ceil else start + kernel <= width):
+            break
+        starts.append(start)
+    window: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": ceil}
+    for op in (ops.max_pool2d((2, size, 30), **window), ops.avg_pool2d((2, size, 30), **window)):
+        assert ops.out_shape(op)[:2] == (2, len(starts))
+        far = max(0, starts[-1] + kernel - size - padding)
+        assert ops.pool_borders(op)[0] == (padding, far)
+        assert parse_key(op.key) == op
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        {"kernel": 0, "stride": 1},
+        {"kernel": 2, "stride": 0},
+        {"kernel": 3, "stride": 1, "padding": 2},
+        {"kernel": 3, "stride": 1, "padding": -1},
+        {"kernel": 9, "stride": 2, "ceil": True},
+    ],
+)
+def test_windows_that_see_nothing_are_refused(window: dict[str, Any]) -> None:
+    with pytest.raises(SpaceError, match=r"avg_pool2d\(4x6x5;.*padding of at most"):
+        ops.avg_pool2d((4, 6, 5), **window)
+
+
 def test_shapes_of_the_other_primitives() -> None:
     shape = (4, 6, 5)
     assert ops.out_shape(ops.global_avg_pool(shape)) == (4, 1, 1)
@@ -119,6 +163,9 @@ def test_counts_by_hand() -> None:
     assert counts.weight_bytes(linear, "float16") == 2 * 30 + 4 * 3
     free = graph_of(ops.activation((4, 8, 8), "relu"))
     assert counts.n_macs(free) == counts.n_params(free) == counts.weight_bytes(free) == 0
+    pool = graph_of(ops.max_pool2d((4, 8, 8), kernel=3, stride=2, padding=1))
+    assert counts.n_macs(pool) == counts.n_params(pool) == counts.weight_bytes(pool) == 0
+    assert counts.peak_activation_bytes(pool) == 4 * (4 * 64 + 4 * 16)
     assert counts.n_params(graph_of(ops.conv2d((2, 1, 1), 2, kernel=1, bias=True))) == 4 + 2
 
 
@@ -155,7 +202,7 @@ def simulated_peak(graph: Graph) -> int:
     return peak
 
 
-@pytest.mark.parametrize("name", ["mbv3_tiny", "ofa_mbv3_w1.0"])
+@pytest.mark.parametrize("name", ["mbv3_tiny", "ofa_mbv3_w1.0", "ofa_resnet50"])
 def test_peak_memory_of_whole_networks_is_that_of_a_simulated_run(name: str) -> None:
     space = get(name)
     rows = space.sample(25, np.random.default_rng(0))

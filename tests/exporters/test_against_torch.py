@@ -16,10 +16,10 @@ from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.torch import GraphModule, folded_weights
 
 
-@pytest.fixture(scope="module")
-def trained() -> ExportRequest:
+@pytest.fixture(scope="module", params=["mbv3_tiny", "resnet_tiny"])
+def trained(request: pytest.FixtureRequest) -> ExportRequest:
     """A network whose batch norms have seen digits; its test part is the last 200 of them."""
-    space = spaces.get("mbv3_tiny", input_channels=1)
+    space = spaces.get(request.param, input_channels=1)
     graph = space.network(space.canonical(space.sample(1, np.random.default_rng(2)))[0])
     torch.manual_seed(0)
     module = GraphModule(graph)

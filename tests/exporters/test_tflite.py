@@ -8,7 +8,7 @@ import pytest
 from edgenas.core.errors import ExportError
 from edgenas.exporters import Exporter, ExportRequest, get
 from edgenas.lowering.optimised_tflite import tflite_operators
-from edgenas.testing.exporter import ExporterContract
+from edgenas.testing.exporter import FAMILIES, ExporterContract, small_request
 
 
 class TestContract(ExporterContract):
@@ -17,8 +17,10 @@ class TestContract(ExporterContract):
         return get("tflite")
 
 
-def test_all_of_it_runs_in_the_delegate(request_small: ExportRequest, tmp_path: Path) -> None:
-    artifact = get("tflite").export(request_small, tmp_path / "model.tflite")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_all_of_it_runs_in_the_delegate(family: str, tmp_path: Path) -> None:
+    request = small_request(family=family)
+    artifact = get("tflite").export(request, tmp_path / "model.tflite")
     assert tflite_operators(artifact.path.read_bytes()).outside == ()
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from ai_edge_litert.interpreter import Interpreter
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from edgenas.core import ops
@@ -15,13 +15,17 @@ from edgenas.core.ops import Graph, OpSpec
 from edgenas.lowering import onnx as to_onnx
 from edgenas.lowering import tflite as to_tflite
 from edgenas.lowering.optimised_tflite import tflite_operators
+from edgenas.lowering.tflite_windows import same_is_symmetric
 from edgenas.lowering.weights import Weights, random_weights
 from edgenas.spaces.blocks import (
+    bottleneck,
     conv_block,
     conv_head,
     expand,
     fbnet_block,
     mbconv,
+    pool_head,
+    resnet_stem,
 )
 from edgenas.testing.reference import evaluate
 from tests.lowering.answers import OPERATORS, answers, run_onnx
@@ -75,6 +79,83 @@ def test_random_grouped_blocks(
     check_both(expand(block))
 
 
+@settings(max_examples=40)
+@given(
+    in_channels=st.sampled_from((4, 16, 20)),
+    out_channels=st.sampled_from((8, 16, 20)),
+    mid_channels=st.sampled_from((4, 8, 16)),
+    stride=st.sampled_from((1, 2)),
+    height=st.integers(1, 13),
+    width=st.integers(1, 13),
+    keeps_shape=st.booleans(),
+)
+def test_random_bottlenecks(
+    in_channels: int,
+    out_channels: int,
+    mid_channels: int,
+    stride: int,
+    height: int,
+    width: int,
+    keeps_shape: bool,
+) -> None:
+    op = bottleneck(
+        (in_channels, height, width),
+        in_channels if keeps_shape else out_channels,
+        mid_channels=mid_channels,
+        stride=1 if keeps_shape else stride,
+        downsample=not keeps_shape,
+    )
+    check_both(expand(op))
+
+
+@settings(max_examples=30)
+@given(
+    stride=st.sampled_from((1, 2)),
+    height=st.integers(1, 16),
+    width=st.integers(1, 16),
+    residual=st.booleans(),
+)
+def test_random_stems(stride: int, height: int, width: int, residual: bool) -> None:
+    shape = (3, height, width)
+    check_both(expand(resnet_stem(shape, 16, mid_channels=8, stride=stride, residual=residual)))
+
+
+@settings(max_examples=40)
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.integers(2, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    ceil=st.booleans(),
+    first=st.sampled_from(("relu", "h_swish", "h_sigmoid")),
+    second=st.sampled_from(("relu", "h_swish")),
+)
+def test_random_pools_between_activations(
+    size: tuple[int, int], kernel: int, stride: int, first: str, second: str, **window: Any
+) -> None:
+    """Pools may border values that are never negative with zeros, and others not."""
+    shape = (6, *size)
+    window["padding"] = min(window["padding"], kernel // 2)
+    assume(min(size) + 2 * window["padding"] >= kernel)
+    # XNNPACK leaves alone a pool that skips pixels.
+    pool = ops.max_pool2d(shape, kernel=kernel, stride=min(stride, kernel), **window)
+    nodes = (
+        ops.Node("first", ops.activation(shape, first), ("input",)),
+        ops.Node("pool", pool, ("first",)),
+        ops.Node("second", ops.activation(ops.out_shape(pool), second), ("pool",)),
+    )
+    check_both(Graph(shape, nodes))
+
+
+def test_averages_with_padding_have_no_tflite_form() -> None:
+    graph = expand(ops.avg_pool2d((4, 6, 6), kernel=3, stride=2, padding=1))
+    with pytest.raises(ExportError, match=r"avg_pool2d: TFLite has no padding for .*ceil=1"):
+        to_tflite.lower(graph, {})
+    image = np.random.default_rng(0).normal(size=(1, 4, 6, 6)).astype(np.float32)
+    found = run_onnx(to_onnx.lower(graph, {}), image)
+    assert np.abs(found - evaluate(graph, {}, image)).max() <= 1e-6
+
+
 def test_activations_after_a_shuffle_are_their_own() -> None:
     for function in ops.ACTIVATIONS:
         nodes = (
@@ -92,6 +173,7 @@ def test_activations_after_a_shuffle_are_their_own() -> None:
         *(ops.channel_shuffle((8, 5, 6), groups) for groups in (1, 2, 8)),
         conv_block((6, 7, 6), 8, kernel=1, stride=2, activation="none"),
         conv_head((16, 4, 5), width=24, n_classes=7, activation="relu"),
+        pool_head((16, 4, 5), n_classes=7),
     ],
     ids=lambda op: op.key,
 )
@@ -135,7 +217,7 @@ def test_same_padding_is_used_only_where_it_is_ours(kernel: int, stride: int) ->
         n_same = len(range(0, size, stride))
         reach = max(0, (n_same - 1) * stride + kernel - size)
         same = [-(reach // 2) + i * stride for i in range(n_same)]
-        assert to_tflite.same_is_symmetric(size, kernel=kernel, stride=stride) == (ours == same)
+        assert same_is_symmetric(size, kernel=kernel, stride=stride) == (ours == same)
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
 from edgenas import spaces
@@ -14,7 +15,15 @@ from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import random_weights
-from edgenas.spaces.blocks import conv_block, expand, fbnet_block, mbconv
+from edgenas.spaces.blocks import (
+    bottleneck,
+    chain,
+    conv_block,
+    expand,
+    fbnet_block,
+    mbconv,
+    resnet_stem,
+)
 from tests.lowering.answers import RUNTIMES, check_pieces
 
 
@@ -29,11 +38,15 @@ from tests.lowering.answers import RUNTIMES, check_pieces
         ("fbnet", 2),
         ("fbnet_cifar", 6),
         ("nas_bench_macro", 6),
+        ("resnet_tiny", 6),
+        ("ofa_resnet50", 0),
     ],
 )
 def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int) -> None:
     space = spaces.get(space_name)
-    rows = [space.largest(), space.smallest(), *space.sample(n, np.random.default_rng(5))]
+    rows = [space.smallest(), *space.sample(n, np.random.default_rng(5))]
+    if n:  # else the largest takes too long
+        rows.append(space.largest())
     assert check_pieces(runtime, space, rows) == []
 
 
@@ -77,6 +90,55 @@ def test_shapes_are_the_networks_not_the_padded_ones() -> None:
             ((36, 5, 5), (20, 5, 5), 1, 1, 1),
         ]
         assert sum(o.n_macs for o in layers) == n_macs(graph)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("size", [8, 7])
+def test_pools_are_those_of_the_network(size: int, precision: str) -> None:
+    """However they are written: with borders, as a convolution, or in float between codes."""
+    stem = resnet_stem((3, 2 * size, 2 * size), 16, mid_channels=16, stride=1, residual=True)
+    block = bottleneck((16, size, size), 32, mid_channels=16, stride=2, downsample=True)
+    graph = chain([("stem", stem), ("block", block)])
+    weights = random_weights(graph)
+    half = (size + 1) // 2
+    for lower, operators in RUNTIMES.values():
+        execution = operators(lower(graph, weights, precision=precision))
+        pools = [o for o in execution.compute if "pool" in o.kind]
+        assert [(o.kind, o.in_shape, o.out_shape, o.kernel, o.stride) for o in pools] == [
+            ("max_pool2d", (16, 2 * size, 2 * size), (16, size, size), 3, 2),
+            ("avg_pool2d", (16, size, size), (16, half, half), 2, 2),
+        ]
+        assert execution.outside == ()
+        assert execution.n_macs == n_macs(graph)
+
+
+def test_a_pool_of_float_values_among_codes_is_named() -> None:
+    window = {"kernel_shape": [2, 2], "strides": [2, 2], "pads": [0] * 4}
+    node = onnx.helper.make_node("MaxPool", ["x"], ["y"], **window)
+    codes = onnx.helper.make_node("QuantizeLinear", ["x", "s", "o"], ["q"])
+    back = onnx.helper.make_node("DequantizeLinear", ["q", "s", "o"], ["z"])
+    values = {"s": np.array(0.1, np.float32), "o": np.array(3, np.uint8)}
+    shapes = {"x": (1, 4, 6, 6), "y": (1, 4, 3, 3), "z": (1, 4, 6, 6)}
+    x, *results = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in shapes.items()
+    )
+    initializers = [onnx.numpy_helper.from_array(v, name) for name, v in values.items()]
+    graph = onnx.helper.make_graph([node, codes, back], "float", [x], results, initializers)
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
+    assert onnx_operators(model.SerializeToString()).outside == ("MaxPool",)
+
+
+@pytest.mark.parametrize("width", [24, 64])
+def test_a_relu_after_a_shortcut_rides_on_the_convolution(width: int) -> None:
+    """In a block timed alone, too, where the shortcut is the input itself."""
+    op = bottleneck((width, 8, 8), width, mid_channels=16, stride=1, downsample=False)
+    graph = expand(op)
+    execution = onnx_operators(to_onnx.lower(graph, random_weights(graph)))
+    kinds = [(o.kind, o.activation) for o in execution.compute]
+    assert kinds == [("conv2d", "Relu"), ("conv2d", "Relu"), ("conv2d", "Relu"), ("add", "")]
+    assert execution.n_macs == n_macs(graph)
 
 
 @pytest.mark.parametrize("width", [24, 64])  # blocked and unblocked kernels in onnxruntime

@@ -24,7 +24,7 @@ from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import Weights, random_weights
-from edgenas.spaces.blocks import conv_block, expand, mbconv
+from edgenas.spaces.blocks import bottleneck, conv_block, expand, mbconv
 from edgenas.testing.reference import evaluate
 from tests.lowering.answers import (
     OPERATORS,
@@ -51,6 +51,33 @@ def noise(graph: Graph, weights: Weights | None = None, **options: Any) -> dict[
     weights = random_weights(graph) if weights is None else weights
     expected, found = answers(graph, weights, **options)
     return {name: sqnr_db(expected, values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("quantised_io", [True, False])
+@pytest.mark.parametrize("size", [(7, 8), (5, 5), (1, 2)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bottlenecks_in_int8_answer_as_in_float(
+    size: tuple[int, int], stride: int, quantised_io: bool
+) -> None:
+    for width in (16, 24):
+        op = bottleneck((16, *size), width, mid_channels=8, stride=stride, downsample=True)
+        found = noise(expand(op), precision="int8", quantised_io=quantised_io)
+        assert min(found.values()) > LEAST_SQNR_DB, (width, found)
+
+
+@pytest.mark.parametrize("function", ["relu", "h_swish", "h_sigmoid"])
+def test_pools_of_codes_keep_their_step(function: str) -> None:
+    """Zeros may border only what is not negative, and no code is lost in a greatest one."""
+    shape = (8, 8, 7)
+    pool = ops.max_pool2d(shape, kernel=3, stride=2, padding=1)
+    nodes = (
+        ops.Node("act", ops.activation(shape, function), ("input",)),
+        ops.Node("pool", pool, ("act",)),
+    )
+    found = noise(Graph(shape, nodes), precision="int8")
+    alone = noise(Graph(shape, nodes[:1]), precision="int8")
+    for name, value in found.items():
+        assert value > alone[name] - 2, name
 
 
 def odd_graph(first: str, second: str) -> Graph:
@@ -109,6 +136,8 @@ def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
         ("ofa_mbv3_w1.2", 0),
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
+        ("resnet_tiny", 2),
+        ("ofa_resnet50", 0),
     ],
 )
 def test_whole_networks_in_int8(name: str, n: int) -> None:
@@ -281,6 +310,7 @@ class TestAgainstTheMakersQuantisers:
         ("proxylessnas", 0),
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
+        ("resnet_tiny", 2),
     ],
 )
 def test_network_runs_what_its_pieces_run(

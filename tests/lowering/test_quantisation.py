@@ -97,6 +97,38 @@ def test_estimated_ranges_are_close_to_what_is_seen(activation: str, kernel: int
         assert high - min(low, 0) < 4 * seen, node.name  # or most codes would be idle
 
 
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_estimated_ranges_after_pools_are_close_to_what_is_seen(kernel: int) -> None:
+    shape = (16, 14, 14)
+    pool = ops.max_pool2d(shape, kernel=kernel, stride=2, padding=kernel // 2)
+    small = ops.out_shape(pool)
+    mean = ops.avg_pool2d(small, kernel=2, stride=2, ceil=True)
+    nodes = (
+        Node("act", ops.activation(shape, "relu"), ("input",)),
+        Node("pool", pool, ("act",)),
+        Node("one", ops.conv2d(small, 24, kernel=1, bias=True), ("pool",)),
+        Node("mean", mean, ("pool",)),
+        Node("two", ops.conv2d(ops.out_shape(mean), 24, kernel=1, bias=True), ("mean",)),
+    )
+    graph = Graph(shape, nodes)
+    weights = random_weights(graph, seed=1)
+    ranges = estimated_ranges(graph, weights)
+    image = np.random.default_rng(2).normal(size=(4, *shape)).astype(np.float32)
+    for i, node in enumerate(nodes):
+        values = evaluate(Graph(shape, nodes[: i + 1]), weights, image)
+        low, high = ranges[node.name]
+        assert np.mean((values >= low - 1e-3) & (values <= high)) > 0.995, node.name
+        assert high - min(low, 0) < 3 * (values.max() - min(values.min(), 0)), node.name
+
+
+def test_the_greatest_of_normal_values() -> None:
+    drawn = np.random.default_rng(0).normal(size=(200_000, 9)).max(axis=1)
+    mean, variance = quantisation._greatest(9)
+    assert abs(mean - drawn.mean()) < 0.01
+    assert abs(variance - drawn.var()) < 0.01
+    assert quantisation._greatest(1) == pytest.approx((0, 1), abs=1e-5)
+
+
 def test_an_unknown_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = Graph((2, 3, 3), (Node("odd", OpSpec.make("fold", (2, 3, 3)), ("input",)),))
     with pytest.raises(ExportError, match=r"odd: operator fold\(2x3x3\) has no int8 lowering"):

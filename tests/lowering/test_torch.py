@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
@@ -109,8 +114,9 @@ def test_training_mode_updates_the_running_statistics() -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
-def test_folded_weights_are_the_network_without_norms() -> None:
-    module = GraphModule(GRAPH).eval()
+@pytest.mark.parametrize("epsilon", [1e-5, 0.1])
+def test_folded_weights_are_the_network_without_norms(epsilon: float) -> None:
+    module = GraphModule(replace(GRAPH, norm_epsilon=epsilon)).eval()
     _randomise(module)
     weights = folded_weights(module)
     shapes = {name: value.shape for name, value in random_weights(GRAPH).items()}
@@ -136,6 +142,58 @@ def test_a_shuffle_transposes_groups(groups: int) -> None:
     images = torch.arange(72.0).reshape(2, 6, 2, 3)
     wanted = images.reshape(2, groups, 6 // groups, 2, 3).transpose(1, 2).reshape(images.shape)
     assert torch.equal(GraphModule(graph)(images), wanted)
+
+
+def test_bottlenecks_start_as_their_shortcuts() -> None:
+    plain = blocks.bottleneck((8, 5, 5), 8, mid_channels=8, stride=1, downsample=False)
+    module = GraphModule(blocks.expand(plain)).eval()
+    images = torch.rand(2, 8, 5, 5)  # a relu leaves them as they are
+    assert torch.equal(module(images), images)
+    wide = blocks.bottleneck((8, 5, 5), 16, mid_channels=8, stride=2, downsample=True)
+    tensors = GraphModule(blocks.expand(wide)).tensors()
+    assert tensors["downsample.norm.weight"].min() == 1
+    assert tensors["conv3.norm.weight"].max() == 0
+    others = GraphModule(GRAPH).tensors()
+    assert all(v.min() == 1 for name, v in others.items() if name.endswith("norm.weight"))
+
+
+@settings(max_examples=80)
+@given(
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    ceil=st.booleans(),
+    kind=st.sampled_from([ops.max_pool2d, ops.avg_pool2d]),
+)
+def test_pools_see_the_windows_of_the_description(
+    size: tuple[int, int], kernel: int, kind: Callable[..., OpSpec], **window: int
+) -> None:
+    window["padding"] = min(window["padding"], kernel // 2)
+    assume(min(size) + 2 * window["padding"] >= kernel)
+    op = kind((3, *size), kernel=kernel, **window)
+    graph = Graph(op.in_shape, (Node("pool", op, ("input",)),))
+    images = torch.randn(2, *op.in_shape, generator=torch.Generator().manual_seed(0))
+    found = GraphModule(graph)(images)
+    assert found.shape[1:] == ops.out_shape(op)
+    np.testing.assert_allclose(found, evaluate(graph, {}, images.numpy()), rtol=1e-6, atol=1e-6)
+
+
+def test_resnet_blocks_are_trained_and_deployed_alike() -> None:
+    stem = blocks.resnet_stem((3, 17, 15), 16, mid_channels=8, stride=2, residual=True)
+    wide = blocks.bottleneck((16, 5, 4), 32, mid_channels=8, stride=2, downsample=True)
+    last = blocks.bottleneck((32, 3, 2), 32, mid_channels=16, stride=1, downsample=False)
+    head = blocks.pool_head((32, 3, 2), n_classes=5)
+    graph = blocks.chain([("stem", stem), ("one", wide), ("two", last), ("head", head)])
+    module = GraphModule(graph, seed=2)
+    _randomise(module)
+    images = torch.randn(2, 3, 17, 15, generator=torch.Generator().manual_seed(0))
+    module(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    module.eval()
+    expected = evaluate(graph, folded_weights(module), images.numpy())
+    with torch.no_grad():
+        np.testing.assert_allclose(module(images).numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "stride", "groups"), [(8, 1, 2), (12, 2, 2), (8, 1, 1)])

@@ -12,7 +12,9 @@ import torch
 from edgenas import spaces
 from edgenas.core.errors import DataError, StorageError, TrainingError, UsageError
 from edgenas.oneshot.data import ImageDataset
-from edgenas.oneshot.optimisation import StepReport, learning_rate, optimiser, train
+from edgenas.oneshot.gradients import Share
+from edgenas.oneshot.optimisation import Lesson, StepReport, learning_rate, optimiser, train
+from edgenas.oneshot.phases import Phase
 from edgenas.oneshot.settings import FINETUNING_PRESETS, TrainingSettings, preset
 from edgenas.oneshot.supernet import Supernet
 from edgenas.oneshot.training import train_supernet
@@ -97,10 +99,9 @@ def test_shares_of_a_batch_go_to_threads_and_the_result_is_repeatable(
 
 
 def test_gradients_are_means_over_the_whole_batch(dataset: ImageDataset) -> None:
-    def losses(images: torch.Tensor, labels: torch.Tensor, rng: object) -> Iterator[torch.Tensor]:
-        del rng
-        inputs = images.flatten(1) / 255
-        yield torch.nn.functional.cross_entropy(module(inputs), labels)
+    def losses(share: Share) -> Iterator[torch.Tensor]:
+        inputs = share.images.flatten(1) / 255
+        yield torch.nn.functional.cross_entropy(module(inputs), share.labels)
         yield module(inputs).square().mean()
 
     weights = []
@@ -110,7 +111,9 @@ def test_gradients_are_means_over_the_whole_batch(dataset: ImageDataset) -> None
             module.weight.zero_()
             module.bias.zero_()
         settings = TrainingSettings(epochs=2, batch_size=32, threads=threads, augment=False)
-        train(module, dataset, settings, losses, identity="", seed=0)
+        phase = Phase(name="linear", epochs=2, lr=0.1, rule="largest")
+        lesson = Lesson(phase, losses, lambda _: (8, 8))
+        train(module, dataset, settings, [lesson], identity="", seed=0)
         weights.append(module.weight.detach())
     torch.testing.assert_close(*weights)
 
@@ -163,7 +166,7 @@ def test_divergence_stops_the_run(
     supernet = Supernet(space)
     with torch.no_grad():
         supernet.slot("stem").get_parameter("conv.weight").fill_(float("nan"))
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1; lower"):
+    with pytest.raises(TrainingError, match="the loss is nan in phase sandwich, epoch 1"):
         train_supernet(supernet, space, dataset, settings)
 
 
@@ -186,13 +189,13 @@ def test_only_kernels_decay(space: SearchSpace, settings: TrainingSettings) -> N
     assert len(decayed["params"]) + len(free["params"]) == len(names)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero(settings: TrainingSettings) -> None:
-    rates = [learning_rate(settings, step, 100) for step in range(101)]
-    assert max(rates) == pytest.approx(settings.lr)
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    rates = [learning_rate(0.5, 0.1, step, 100) for step in range(101)]
+    assert max(rates) == pytest.approx(0.5)
     assert rates.index(max(rates)) == 10
-    assert rates[0] == pytest.approx(settings.lr / 11)
+    assert rates[0] == pytest.approx(0.5 / 11)
     assert rates[100] == pytest.approx(0)
-    assert learning_rate(replace(settings, warmup_fraction=0), 0, 1) == settings.lr
+    assert learning_rate(0.5, 0.0, 0, 1) == 0.5
 
 
 @pytest.mark.parametrize(

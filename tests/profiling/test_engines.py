@@ -21,6 +21,7 @@ import pytest
 from edgenas.core.errors import AgentError, RegistryError
 from edgenas.core.files import Journal
 from edgenas.core.measurement import Measurement, MeasurementPlan
+from edgenas.core.ops import parse_key
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.table import CostTable
 from edgenas.hardware.device import Device
@@ -30,6 +31,7 @@ from edgenas.profiling.measure import measure_files, measure_networks
 from edgenas.profiling.profile import _plan, profile
 from edgenas.profiling.workload import ProfileSettings, Workload, model_bytes
 from edgenas.runtimes import Bench, open_bench
+from edgenas.spaces import get
 from edgenas.spaces.base import SearchSpace
 
 Samples = dict[int, tuple[str, float, list[float]]]
@@ -86,6 +88,20 @@ def test_a_table_is_made_and_predicts(
     assert table.passport.runtime.name == runtime
     assert table.passport.runtime.affinity == [max(os.sched_getaffinity(0))]
     assert not journal_of(path).exists()
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_blocks_with_pools_are_timed_and_predicted(
+    runtime: str, device: Device, few: ProfileSettings, tmp_path: Path
+) -> None:
+    stages = [{"width": 32, "stride": 2, "depths": [1, 2]}]
+    space = get("resnet_tiny", stages=stages, resolutions=[12], widths=[1.0], expansions=[0.25, 1])
+    profile(device, runtime, space, few, tmp_path)
+    table = CostTable.load(path_of(tmp_path, device, space, runtime))
+    assert {parse_key(key).kind for key in table.rows} == {"resnet_stem", "bottleneck", "pool_head"}
+    value, low, high = LatencyModel(space, table).predict(space.sample(9, np.random.default_rng(0)))
+    assert (value > 0).all()
+    assert (low < high).all()
 
 
 def wait_for(condition: Callable[[], bool], child: subprocess.Popen[bytes]) -> bool:

@@ -1,12 +1,13 @@
-"""Blocks: published MobileNetV3 counts, rounding of widths, what does not fit."""
+"""Blocks: published MobileNetV3 and ResNet50 counts, rounding of widths, what does not fit."""
 
 import pytest
 
 from edgenas.core import counts, ops
 from edgenas.core.errors import RegistryError, SpaceError
-from edgenas.core.ops import OpSpec
+from edgenas.core.ops import Graph, OpSpec
 from edgenas.spaces.blocks import (
     BLOCKS,
+    bottleneck,
     chain,
     conv_block,
     expand,
@@ -14,6 +15,8 @@ from edgenas.spaces.blocks import (
     mbconv,
     mbv3_head,
     out_shape,
+    pool_head,
+    resnet_stem,
 )
 
 # Howard et al. 2019, tables 1 and 2: kernel, expanded width, width, squeeze, activation, stride.
@@ -82,6 +85,66 @@ def test_mobilenet_v3_has_its_published_counts(
     assert graph.out_shape == (1000,)
     assert counts.n_params(graph) == n_params
     assert round(counts.n_macs(graph) / 1e6) == mega_macs
+
+
+def resnet50d(resolution: int) -> Graph:
+    """Returns ResNet50-D of He et al. 2019, arXiv:1812.01187."""
+    stem = resnet_stem((3, resolution, resolution), 64, mid_channels=32, stride=2, residual=True)
+    parts = [("stem", stem)]
+    for s, (width, n_blocks) in enumerate([(256, 3), (512, 4), (1024, 6), (2048, 3)]):
+        for i in range(n_blocks):
+            block = bottleneck(
+                out_shape(parts[-1][1]),
+                width,
+                mid_channels=width // 4,
+                stride=2 if s > 0 and i == 0 else 1,
+                downsample=i == 0,
+            )
+            parts.append((f"stage{s}.block{i}", block))
+    return chain([*parts, ("head", pool_head(out_shape(parts[-1][1]), n_classes=1000))])
+
+
+def test_resnet50d_has_its_published_counts() -> None:
+    # ResNet50 has 25,557,032 parameters; three 3x3 convolutions instead of one 7x7 add 19,232.
+    graph = resnet50d(224)
+    assert counts.n_params(graph) == 25_557_032 + 19_232
+    assert round(counts.n_macs(graph) / 1e8) == 43  # He et al. 2019, table 5: 4.3 G
+    assert graph.nodes[-2].op.in_shape == (2048, 7, 7)
+
+
+def test_bottlenecks_fit_images_of_odd_sizes() -> None:
+    for resolution in (225, 97, 33, 65):
+        graph = resnet50d(resolution)
+        pools = [node.op for node in graph.nodes if node.op.kind == "avg_pool2d"]
+        assert len(pools) == 3
+        assert any(op.in_shape[1] % 2 for op in pools)
+        assert graph.out_shape == (1000,)
+
+
+def test_shortcuts_of_bottlenecks() -> None:
+    plain = bottleneck((16, 7, 7), 16, mid_channels=8, stride=1, downsample=False)
+    names = [node.name for node in expand(plain).nodes]
+    assert names == [
+        "conv1",
+        "conv1_act",
+        "conv2",
+        "conv2_act",
+        "conv3",
+        "shortcut",
+        "shortcut_act",
+    ]
+    assert expand(plain).nodes[-2].inputs == ("conv3", "input")
+    wider = bottleneck((16, 7, 7), 32, mid_channels=8, stride=1, downsample=True)
+    assert expand(wider).nodes[0].name == "downsample"  # nothing to pool without a stride
+    smaller = bottleneck((16, 7, 7), 32, mid_channels=8, stride=2, downsample=True)
+    first, second = expand(smaller).nodes[:2]
+    assert first.op.key == "avg_pool2d(16x7x7;ceil=1,kernel=2,padding=0,stride=2)"
+    assert (second.name, out_shape(second.op)) == ("downsample", (32, 4, 4))
+    for width, stride in ((32, 1), (16, 2)):
+        with pytest.raises(SpaceError, match="give downsample=True"):
+            bottleneck((16, 7, 7), width, mid_channels=8, stride=stride, downsample=False)
+    with pytest.raises(SpaceError, match="stride 1 or 2, got 3"):
+        bottleneck((16, 7, 7), 16, mid_channels=8, stride=3, downsample=True)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import numpy as np
 
 from edgenas.spaces import SPACES, from_parameters, get
 from edgenas.spaces.fbnet import PRESETS as FBNET
+from edgenas.spaces.mobilenets import PRESETS as MOBILENETS
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO
 from edgenas.spaces.ofa_mbv3 import PRESETS as OFA_MBV3
+from edgenas.spaces.ofa_resnet50 import PRESETS as OFA_RESNET50
 from edgenas.spaces.proxylessnas import PRESETS as PROXYLESSNAS
 from edgenas.testing.space_contract import SpaceContract, every_genes, width_space
 
@@ -28,6 +30,16 @@ class TestOfaWide(SpaceContract):
 class TestOfaProxyless(SpaceContract):
     factory = "edgenas.spaces:get"
     settings = {"name": "ofa_proxyless_w1.3", "resolutions": [160, 208]}  # noqa: RUF012
+
+
+class TestOfaResnet50(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "ofa_resnet50", "resolutions": [160, 208]}  # noqa: RUF012
+
+
+class TestResnetTiny(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "resnet_tiny"}  # noqa: RUF012
 
 
 class TestWidths(SpaceContract):
@@ -55,8 +67,18 @@ class TestNasBenchMacro(SpaceContract):
     settings = {"name": "nas_bench_macro"}  # noqa: RUF012
 
 
+class TestMobileNetV2(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "mobilenet_v2_tiny"}  # noqa: RUF012
+
+
+class TestMobileNetV3(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "mobilenet_v3_large", "resolutions": [128, 224]}  # noqa: RUF012
+
+
 def test_presets_are_spaces_by_name() -> None:
-    presets = {*OFA_MBV3, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS}
+    presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MOBILENETS}
     assert set(SPACES.names()) >= presets
     for name in presets:
         assert get(name).name == name

@@ -114,6 +114,16 @@ def test_what_is_no_setting_or_space_is_refused() -> None:
         get("mbv3_tinny")
 
 
+def test_what_batch_norms_add_is_part_of_the_space_and_of_no_operator() -> None:
+    usual, proxyless = get("ofa_mbv3_w1.0"), get("ofa_proxyless_w1.3")
+    assert usual.network(usual.smallest()).norm_epsilon == 1e-5
+    assert proxyless.network(proxyless.smallest()).norm_epsilon == 1e-3
+    other = get("ofa_proxyless_w1.3", norm_epsilon=1e-5)
+    assert other.fingerprint != proxyless.fingerprint
+    assert other.distinct_ops() == proxyless.distinct_ops()
+    assert from_parameters(other.parameters).fingerprint == other.fingerprint
+
+
 def test_presets_differ() -> None:
     assert len({get(name).fingerprint for name in PRESETS}) == len(PRESETS)
 

@@ -1,6 +1,7 @@
 """Job files: defaults, strictness with lines and neighbours, paths, budgets."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,14 @@ from edgenas import spaces
 from edgenas.core.errors import DeviceError, EdgenasError, SchemaError, UsageError
 from edgenas.core.objective import OBJECTIVES, Constraint
 from edgenas.core.schema import parse_yaml
-from edgenas.oneshot.settings import TrainingSettings
+from edgenas.oneshot.data.settings import DataSettings
+from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.study.api import with_tables
 from edgenas.study.context import Run
 from edgenas.study.job import (
+    DataSection,
     Job,
     MeasureSection,
     NetworksSection,
@@ -72,7 +75,7 @@ def test_sections_mirror_the_settings_they_stand_for() -> None:
     given = ProfileSection(n_sessions=2, n_session_networks=10).to_settings(space)
     assert (given.n_sessions, given.n_session_networks) == (2, 10)
     training = {field.name for field in dataclasses.fields(TrainingSettings)}
-    assert set(TrainingSection.model_fields) - {"seed"} == training
+    assert set(TrainingSection.model_fields) - {"seed", "schedule", "weights"} == training
     assert set(ObjectiveName.__args__) == set(OBJECTIVES)
     assert MeasureSection().n_visits >= 2
 
@@ -122,6 +125,46 @@ def test_training_section_changes_only_what_it_gives() -> None:
     preset = TrainingSettings(epochs=40, lr=0.1)
     assert TrainingSection(seed=7).over(preset) == preset
     assert TrainingSection(epochs=3).over(preset) == dataclasses.replace(preset, epochs=3)
+
+
+def test_a_schedule_and_changes_of_its_phases(tmp_path: Path) -> None:
+    text = LEAST + (
+        "training:\n"
+        "  schedule: ofa_cpu\n"
+        "  batch_size: 32\n"
+        "  phases:\n"
+        "    full: {epochs: 3, lr: 0.2}\n"
+        "    depth1: {epochs: 0, elastic: {depth: [2, 3], resolution: all}}\n"
+    )
+    found = job(tmp_path, text)
+    settings = found.training.over(TrainingSettings(epochs=40))
+    phases = {phase.name: phase for phase in settings.phases}
+    assert (phases["full"].epochs, phases["full"].lr, settings.batch_size) == (3, 0.2, 32)
+    assert phases["depth1"].elastic == {"depth": (2, 3), "resolution": "all"}
+    assert phases["kernel"] == scheduled("ofa_cpu").phases[1]
+    (tmp_path / "again.yaml").write_text(found.to_yaml())
+    assert load_job(tmp_path / "again.yaml").training.over(TrainingSettings(epochs=1)) == settings
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("  schedule: ofa_gpu\n", "no schedule 'ofa_gpu'; allowed: ofa, ofa_cpu"),
+        ("  schedule: ofa\n  epochs: 3\n", "epochs beside the schedule ofa, whose phases"),
+        ("  phases: {full: {epochs: 3}}\n", "phases full without a schedule; name one"),
+        (
+            "  schedule: ofa\n  phases: {ful: {epochs: 3}}\n",
+            "ofa has no phase 'ful'; allowed: .*full",
+        ),
+        ("  schedule: ofa\n  phases: {full: {epoch: 3}}\n", "unknown key 'epoch'"),
+        (
+            "  schedule: ofa\n  phases: {full: {elastic: {kernels: all}}}\n",
+            "kernels is no dimension",
+        ),
+    ],
+)
+def test_schedules_that_cannot_be_are_refused(tmp_path: Path, lines: str, message: str) -> None:
+    assert re.search(message, refusal(tmp_path, LEAST + "training:\n" + lines))
 
 
 def test_unknown_key_names_line_allowed_and_nearest(tmp_path: Path) -> None:
@@ -197,6 +240,47 @@ def test_paths_do_not_depend_on_the_working_folder(
     found = job(tmp_path, text)
     assert found.data.source == f"npz:{tmp_path / 'images.npz'}"
     assert found.device.id == str(tmp_path / "own.yaml")
+
+
+def test_data_keys_are_the_settings_of_data() -> None:
+    section = DataSection(source="digits").model_dump(exclude={"source"})
+    assert section == dataclasses.asdict(DataSettings())
+
+
+def test_images_in_files_are_described_in_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = """
+  source: "imagefolder:photos"
+  in_memory: false
+  workers: 2
+  crop_scale: [0.25, 1]
+  mean: [0.485, 0.456, 0.406]
+  std: [0.229, 0.224, 0.225]
+  calibration: mine"""
+    found = job(tmp_path, LEAST.replace("{source: digits}", data)).data
+    assert found.calibration == str(tmp_path / "mine")
+    assert (found.in_memory, found.workers, found.crop_scale) == (False, 2, (0.25, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("in_memry: false", "nearest: in_memory"),
+        ("workers: -1", "workers"),
+        ("workers: many", "workers"),
+        ("memory_limit_gib: 0", "memory_limit_gib"),
+        ("crop_scale: [0.5]", "crop_scale"),
+        ("brightness: 2", "brightness"),
+        ("mean: [0.5]", "mean and std of the data come together"),
+        ("image_channels: 2", "allowed: 1, 3"),
+    ],
+)
+def test_wrong_data_keys_are_refused(tmp_path: Path, key: str, words: str) -> None:
+    message = refusal(tmp_path, LEAST.replace("source: digits", f"source: digits, {key}"))
+    assert "job.yaml:3" in message
+    assert words in message
 
 
 def test_budgets_are_the_pick_and_the_constraints(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ def network_input(
     scaled = images.to(torch.float32) / 255
     if tuple(scaled.shape[2:]) != size:
         scaled = functional.interpolate(scaled, size, mode="bilinear", align_corners=False)
-    shape = (1, -1, 1, 1)
-    return channels_last((scaled - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape))
+    shape, device = (1, -1, 1, 1), images.device
+    centred = scaled - torch.tensor(mean, device=device).view(shape)
+    return channels_last(centred / torch.tensor(std, device=device).view(shape))
 
 
 def _shift(images: Tensor, most: int, generator: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgenas.oneshot.data.base import Augmentation, Part, RawDataset
+from edgenas.oneshot.data.base import ArrayPart, Augmentation, RawDataset
 
 
 def read_digits() -> RawDataset:
@@ -20,7 +20,7 @@ def read_digits() -> RawDataset:
     return RawDataset(
         "digits",
         tuple(map(str, range(10))),
-        {"train": Part(images, bunch.target.astype(np.int64))},
+        {"train": ArrayPart(images, bunch.target.astype(np.int64))},
         Augmentation(max_shift_px=1, horizontal_flip=False),
         "8 x 8 counts of 0 to 16, times 255 / 16, rounded",
     )

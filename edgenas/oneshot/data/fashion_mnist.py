@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.errors import DataError
-from edgenas.oneshot.data.base import Augmentation, Part, RawDataset
+from edgenas.oneshot.data.base import ArrayPart, Augmentation, RawDataset
 
 DEFAULT_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASS_NAMES = (
@@ -43,7 +43,7 @@ def read_fashion_mnist(folder: Path = DEFAULT_FOLDER) -> RawDataset:
                 f"{folder}: {part} has {len(images)} images, {len(labels)} labels up to "
                 f"{labels.max(initial=0)}; allowed: as many of each, labels 0 to 9"
             )
-        parts[part] = Part(images[:, None], labels.astype(np.int64))
+        parts[part] = ArrayPart(images[:, None], labels.astype(np.int64))
     augmentation = Augmentation(max_shift_px=2, horizontal_flip=True)
     return RawDataset("fashion-mnist", CLASS_NAMES, parts, augmentation, "8-bit grey, as stored")
 

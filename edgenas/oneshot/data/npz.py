@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.errors import DataError
-from edgenas.oneshot.data.base import Augmentation, Part, RawDataset, UInt8
+from edgenas.oneshot.data.base import ArrayPart, Augmentation, RawDataset, UInt8
 
 _PAIRS = (("x", "y"), ("images", "labels"))
 _PARTS = {"train": "", "validation": "_val", "test": "_test"}
@@ -65,14 +65,14 @@ def _load(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise DataError(f"cannot read {path}: {error}") from error
 
 
-def _part(path: Path, name: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Part:
+def _part(path: Path, name: str, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> ArrayPart:
     if x.dtype != np.uint8:
         raise DataError(f"{path}: images of {name} are {x.dtype}; allowed: uint8, 0 to 255")
     if not np.issubdtype(y.dtype, np.integer) or y.ndim != 1 or len(y) != len(x) or len(y) == 0:
         raise DataError(
             f"{path}: labels of {name} are {y.dtype} of shape {y.shape}; needed: {len(x)} integers"
         )
-    return Part(_channels_first(path, x), y.astype(np.int64))
+    return ArrayPart(_channels_first(path, x), y.astype(np.int64))
 
 
 def _channels_first(path: Path, x: npt.NDArray[Any]) -> UInt8:

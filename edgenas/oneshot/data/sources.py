@@ -2,64 +2,119 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgenas.core.errors import DataError, choices
-from edgenas.oneshot.data.base import ImageDataset, RawDataset
+from edgenas.oneshot.data.base import Augmentation, ImageDataset, RawDataset
 from edgenas.oneshot.data.digits import read_digits
 from edgenas.oneshot.data.fashion_mnist import DEFAULT_FOLDER, read_fashion_mnist
-from edgenas.oneshot.data.imagefolder import read_imagefolder
+from edgenas.oneshot.data.files import FilePart
+from edgenas.oneshot.data.imagefolder import read_imagefolder, read_unlabelled
 from edgenas.oneshot.data.npz import read_npz
+from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.data.split import complete_parts
+from edgenas.oneshot.data.unlabelled import unlabelled_dataset
 
-SOURCES = ("digits", "fashion-mnist[:FOLDER]", "imagefolder:PATH", "npz:PATH")
+SOURCES = ("digits", "fashion-mnist[:FOLDER]", "imagefolder:PATH", "npz:PATH", "unlabelled:PATH")
+_FOLDER_ONLY = (
+    "image_size_px",
+    "image_channels",
+    "skip_broken",
+    "in_memory",
+    "memory_limit_gib",
+    "workers",
+)
 
 
-def load_dataset(  # noqa: PLR0913
-    name: str,
-    *,
-    seed: int = 0,
-    validation_fraction: float = 0.15,
-    test_fraction: float = 0.15,
-    image_size_px: int | None = None,
-    image_channels: int | None = None,
-    horizontal_flip: bool | None = None,
-    skip_broken: bool = False,
-) -> ImageDataset:
+def load_dataset(name: str, **changes: Any) -> ImageDataset:
     """Return the data set called `name` (one of `SOURCES`), split and described.
 
     Args:
         name: the source and, after a colon, where it lies.
-        seed: of the split.
-        validation_fraction: of each class, where the source has no validation part of its own.
-        test_fraction: likewise for the test part.
-        image_size_px: stored size of ``imagefolder`` images; for no other source.
-        image_channels: 1 or 3, for ``imagefolder`` only.
-        horizontal_flip: whether mirrored images keep their label; default: the source decides.
-        skip_broken: leave out broken files of ``imagefolder``, with a warning.
+        **changes: of the settings; see `DataSettings`.
 
     Raises:
-        DataError: an unknown name, or data that cannot be read or used.
+        DataError: an unknown name or setting, or data that cannot be read or used.
     """
+    settings = _settings(changes)
     source, _, place = name.partition(":")
-    if (image_size_px or image_channels or skip_broken) and source != "imagefolder":
-        raise DataError(f"{name}: image size, channels and skipping are for imagefolder only")
+    _check_folder_only(name, source, settings)
+    if source == "unlabelled" and place:
+        return unlabelled_dataset(name, Path(place), settings)
     if source == "imagefolder" and place:
-        raw = read_imagefolder(
-            Path(place), size_px=image_size_px, channels=image_channels, skip_broken=skip_broken
-        )
+        raw = read_imagefolder(Path(place), settings)
     else:
         raw = _read(name, source, place)
-    fractions = {"validation": validation_fraction, "test": test_fraction}
-    parts = complete_parts(raw.parts, fractions=fractions, seed=seed)
+    train = raw.parts["train"]
+    in_files = isinstance(train, FilePart)
+    augmentation = _augmentation(raw, settings, in_files=in_files)
+    fractions = {"validation": settings.validation_fraction, "test": settings.test_fraction}
+    parts = complete_parts(raw.parts, fractions=fractions, seed=settings.seed)
     _check_classes(raw)
-    augmentation = raw.augmentation
-    if horizontal_flip is not None:
-        augmentation = replace(augmentation, horizontal_flip=horizontal_flip)
-    return ImageDataset(raw, parts, augmentation=augmentation)
+    n_channels = train.shape[0]
+    calibration = None
+    if settings.calibration is not None:
+        calibration = read_unlabelled(Path(settings.calibration), n_channels, settings.skip_broken)
+    normalisation = None
+    if settings.mean is not None and settings.std is not None:
+        if len(settings.mean) != n_channels:
+            raise DataError(f"{name} has {n_channels} channels, mean has {len(settings.mean)}")
+        normalisation = (tuple(settings.mean), tuple(settings.std))
+    dataset = ImageDataset(
+        raw,
+        parts,
+        augmentation=augmentation,
+        normalisation=normalisation,
+        calibration=calibration,
+        n_calibration_images=settings.n_calibration_images,
+        n_workers=settings.n_workers() if in_files or calibration is not None else 0,
+    )
+    if not in_files:
+        _ = dataset.normalisation  # where it costs little, a constant channel is found at once
+    return dataset
+
+
+def _settings(changes: dict[str, Any]) -> DataSettings:
+    known = [field.name for field in fields(DataSettings)]
+    unknown = sorted(set(changes) - set(known))
+    if unknown:
+        raise DataError(f"no setting of data is called {unknown[0]}; {choices(unknown[0], known)}")
+    return DataSettings(**changes)
+
+
+def _check_folder_only(name: str, source: str, settings: DataSettings) -> None:
+    if source == "imagefolder":
+        return
+    if source == "unlabelled":
+        given = [key for key in ("in_memory", "calibration") if getattr(settings, key) is not None]
+        if given:
+            raise DataError(
+                f"{name}: {', '.join(given)} is not for images without labels, which are all for "
+                "calibration and stay in their files; leave it out"
+            )
+        return
+    usual = DataSettings()
+    given = [key for key in _FOLDER_ONLY if getattr(settings, key) != getattr(usual, key)]
+    if settings.calibration is not None:  # a folder as well
+        given = [key for key in given if key not in ("workers", "skip_broken")]
+    if given:
+        raise DataError(f"{name}: {', '.join(given)} is for imagefolder only; leave it out")
+
+
+def _augmentation(raw: RawDataset, settings: DataSettings, *, in_files: bool) -> Augmentation:
+    changes = settings.of_files()
+    if changes and not in_files:
+        raise DataError(
+            f"{raw.name} lies in memory, where images are shifted; {', '.join(changes)} is for "
+            "folders of images that stay in their files: set in_memory: false"
+        )
+    if settings.horizontal_flip is not None:
+        changes["horizontal_flip"] = settings.horizontal_flip
+    return replace(raw.augmentation, **changes)  # type: ignore[arg-type]
 
 
 def _read(name: str, source: str, place: str) -> RawDataset:

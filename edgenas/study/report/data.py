@@ -186,6 +186,8 @@ class ReportData(StrictModel):
         front: the Pareto front; at most one member is picked.
         evaluations: all evaluations, in their order.
         progress: hypervolume and best accuracy over the evaluations.
+        predicted_accuracy: whether the search's accuracies are a predictor's, not measured.
+        predictor: what is known of the predictor that the search was led by, in a sentence.
         remeasured: front members timed on the device, all runtimes.
         blocks: parts of the picked network, all runtimes.
         exports: the proof, one line a target.
@@ -210,6 +212,8 @@ class ReportData(StrictModel):
     front: tuple[FrontMember, ...]
     evaluations: tuple[EvaluatedPoint, ...] = ()
     progress: tuple[ProgressPoint, ...] = ()
+    predicted_accuracy: bool = False
+    predictor: str = ""
     remeasured: tuple[Remeasured, ...] = ()
     blocks: tuple[BlockCost, ...] = ()
     exports: tuple[ExportedFile, ...] = ()

@@ -121,7 +121,10 @@ def _front(data: ReportData) -> Figure:
         "data": [trace for trace in traces if trace["x"]],
         "layout": _layout(
             xaxis=_axis(f"latency on {plot_text(data.runtime)} (ms)", rangemode="tozero"),
-            yaxis=_axis("validation accuracy", tickformat=".1~%"),
+            yaxis=_axis(
+                f"{'predicted' if data.predicted_accuracy else 'validation'} accuracy",
+                tickformat=".1~%",
+            ),
             shapes=shapes,
             annotations=annotations,
         ),

@@ -107,10 +107,11 @@ def _cards(data: ReportData, pick: FrontMember) -> list[str]:
         images = f" on {tested.n_test:,} test images" if tested.n_test else " on the test part"
         accuracy = _card("Test accuracy", percent(tested.test_accuracy), f"exported file{images}")
     else:
-        accuracy = _card("Test accuracy", "–", "the test part was not used in this run")
+        accuracy = _card("Test accuracy", "–", "no labelled test images were used in this run")
+    what = "Predicted" if data.predicted_accuracy else "Validation"
     return [
         accuracy,
-        _card("Validation accuracy", percent(pick.accuracy), "as the search saw it"),
+        _card(f"{what} accuracy", percent(pick.accuracy), "as the search saw it"),
         _card(
             "Predicted latency",
             ms(pick.latency_ms),
@@ -197,6 +198,7 @@ def search(data: ReportData) -> str:
         plot("progress", "Hypervolume and best accuracy after each evaluation", 400)
         + f'<p class="remark">After {last.n_evaluations:,} evaluations: hypervolume '
         f"{last.hypervolume:.4g}, best accuracy within the budget {best}.</p>"
+        + (f'<p class="remark">{escape(data.predictor)}</p>' if data.predictor else "")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
 EXPORT = "export/export.json"
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
+MOST_TEST_BYTES = 2**30
+"""Inputs on which the accuracies of file and network are compared; of more a random share."""
 
 
 def model_path(run: Run, target: str) -> Path:
@@ -62,13 +65,13 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     _clear(run)
-    request = _request(run)
+    request, test_accuracy = _request(run)
     outputs: list[Path] = []
     for i, (target, exporter) in enumerate(run.exporters.items()):
         progress("writing and checking files", i, len(run.exporters))
         outputs += _export(run, target, exporter, request)
     progress("writing and checking files", len(run.exporters), len(run.exporters))
-    test = {"test_accuracy": request.test_accuracy, "n_test": run.dataset.n_test}
+    test = {"test_accuracy": test_accuracy, "n_test": run.dataset.n_test}
     write_json(run.folder / EXPORT, {**test, "targets": list(run.exporters)})
     return [*outputs, run.folder / EXPORT]
 
@@ -81,25 +84,41 @@ def _clear(run: Run) -> None:
             old.unlink(missing_ok=True)
 
 
-def _request(run: Run) -> ExportRequest:
+def _request(run: Run) -> tuple[ExportRequest, float | None]:
+    """Return what the exporters are given, and the accuracy on the whole test part.
+
+    Without labels there is no accuracy, and classes are numbers.
+    """
     from edgenas.lowering.torch import folded_weights
-    from edgenas.oneshot.evaluate import accuracy, logits, network_inputs
+    from edgenas.oneshot.evaluate import accuracy, logits, part_inputs
 
     dataset, module = run.dataset, load_model(run)
-    inputs = network_inputs(module, dataset, dataset.validation.images[:N_REFERENCE])
-    test = dataset.open_test()
-    return ExportRequest(
+    n_reference = min(N_REFERENCE, len(dataset.validation))
+    inputs = part_inputs(module, dataset, dataset.validation.take(np.arange(n_reference)))
+    request = ExportRequest(
         graph=module.graph,
         weights=folded_weights(module),
         mean=dataset.mean,
         std=dataset.std,
-        class_names=dataset.class_names,
+        class_names=dataset.class_names or tuple(map(str, range(run.space.n_classes))),
         reference_inputs=np.ascontiguousarray(inputs.numpy()),
         reference_logits=np.ascontiguousarray(logits(module, inputs).numpy()),
-        test_images=np.ascontiguousarray(network_inputs(module, dataset, test.images).numpy()),
-        test_labels=test.labels.astype(np.int64),
-        test_accuracy=accuracy(module, dataset, test),
     )
+    if not dataset.is_labelled:
+        return request, None
+    test = dataset.open_test()
+    n_shown = max(1, MOST_TEST_BYTES // inputs[0].nbytes)
+    order = np.random.default_rng(0).permutation(len(test))
+    shown = test.take(np.sort(order[:n_shown]))
+    on_shown = accuracy(module, dataset, shown)
+    request = replace(
+        request,
+        test_images=np.ascontiguousarray(part_inputs(module, dataset, shown).numpy()),
+        test_labels=shown.labels.astype(np.int64),
+        test_accuracy=on_shown,
+    )
+    whole = on_shown if len(shown) == len(test) else accuracy(module, dataset, test)
+    return request, whole
 
 
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
@@ -168,7 +187,10 @@ def _predicted_costs(run: Run, runtime: str | None) -> list[PredictedCost]:
 def _summary(run: Run) -> str:
     content = run.read(EXPORT)
     names = ", ".join(model_path(run, target).name for target in content["targets"])
-    return f"{names}; accuracy on {content['n_test']} test images {content['test_accuracy']:.2%}"
+    found = content["test_accuracy"]
+    if found is None:
+        return f"{names}; the accuracy is not known: the images have no labels"
+    return f"{names}; accuracy on {content['n_test']} test images {found:.2%}"
 
 
 EXPORT_STEP = Step(

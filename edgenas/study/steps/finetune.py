@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import SUPERNET, Run
 from edgenas.study.steps.pick import picked
-from edgenas.study.steps.train import checkpoint_path, counting, drop_checkpoints
+from edgenas.study.steps.train import checkpoint_path, counting, decisive, drop_checkpoints
 
 if TYPE_CHECKING:
     from edgenas.lowering.torch import GraphModule
@@ -34,14 +34,18 @@ def load_model(run: Run) -> GraphModule:
 
 
 def _settings(run: Run) -> TrainingSettings:
+    """Return how the pick is trained on: not at all where its weights come from elsewhere."""
     dataset = run.dataset
-    return run.job.finetune.over(preset("finetune", dataset.name, len(dataset.train)))
+    usual = preset("finetune", dataset.name, len(dataset.train))
+    if run.job.training.weights is not None:
+        usual = replace(usual, epochs=0)
+    return run.job.finetune.over(usual)
 
 
 def _inputs(run: Run) -> dict[str, Any]:
     return {
         "data": run.dataset.fingerprint,
-        "finetune": {**asdict(_settings(run)), "threads": None},  # they change rounding only
+        "finetune": decisive(_settings(run)),
         "seed": run.job.finetune.seed,
         "genes": list(picked(run).genes),
     }
@@ -67,7 +71,9 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         on_step=counting("fine-tuning the pick", progress, []),
     )
     module.eval()
-    found = accuracy(module, run.dataset, run.dataset.validation)
+    found = None
+    if run.dataset.is_labelled:
+        found = accuracy(module, run.dataset, run.dataset.validation)
     write_tensors(run.folder / WEIGHTS, module.state_dict(), {"architecture": arch.id})
     write_json(
         run.folder / FINETUNING,
@@ -84,8 +90,9 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
 
 def _summary(run: Run) -> str:
     content = run.read(FINETUNING)
-    epochs = content["settings"]["epochs"]
-    return f"{epochs} epochs; validation accuracy {content['validation_accuracy']:.2%}"
+    found, epochs = content["validation_accuracy"], content["settings"]["epochs"]
+    text = f"{epochs} epochs" if epochs else "only batch norm statistics measured"
+    return text if found is None else f"{text}; validation accuracy {found:.2%}"
 
 
 FINETUNE = Step(

@@ -117,7 +117,8 @@ def _summary(run: Run) -> str:
     values = content["values"]
     parts = [f"{content['id']} by {content['pick']}"]
     if "accuracy" in values:
-        parts.append(f"accuracy {values['accuracy']:.2%} with shared weights")
+        how = "with shared weights" if run.predictor is None else "predicted"
+        parts.append(f"accuracy {values['accuracy']:.2%} {how}")
     predicted = predicted_latency(run, run.job.device.runtime)
     text = f"predicted {predicted['latency_ms']:.3f} ms"
     if predicted["low_ms"] is not None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgenas.core.errors import StorageError
+from edgenas.evaluators.predictors.report import PredictorReport
 from edgenas.exporters.manifest import tool_versions
 from edgenas.profiling.progress import Progress
 from edgenas.spaces.fold import macs
@@ -34,7 +35,7 @@ from edgenas.study.report import (
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
-from edgenas.study.steps.search import EVALUATIONS, read_front
+from edgenas.study.steps.search import EVALUATIONS, PREDICTOR_REPORT, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
@@ -76,6 +77,8 @@ def gather(run: Run) -> ReportData:
         front=_front(run, proof),
         evaluations=_evaluations(run),
         progress=_progress(run),
+        predicted_accuracy=run.predictor is not None,
+        predictor=_predictor(run),
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
@@ -163,6 +166,28 @@ def _progress(run: Run) -> tuple[ProgressPoint, ...]:
     return tuple(points)
 
 
+def _predictor(run: Run) -> str:
+    """Return how good the predictor is that led the search, if one did."""
+    if run.predictor is not None:
+        return (
+            f"Accuracies are predicted by {Path(str(run.job.search.predictor)).name}; they were "
+            "not measured."
+        )
+    if not (run.folder / PREDICTOR_REPORT).exists():
+        return ""
+    report = PredictorReport.model_validate(run.read(PREDICTOR_REPORT))
+    found = report.cross_validated
+    ranks = ", ".join(
+        f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
+        for name, one in (("Spearman", found.spearman), ("Kendall", found.kendall))
+    )
+    return (
+        f"The search was led by a predictor; fitted to all {report.n_architectures} evaluated "
+        f"networks, it is a {report.kind.replace('_', ' ')} that errs by {found.mae.value:.2%} on "
+        f"networks left out in turn ({ranks}, {found.coverage:.0%} intervals)."
+    )
+
+
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
     row = picked(run).row
     counted = macs(run.space).by_factor(row[None])[0]
@@ -242,14 +267,19 @@ def _data(run: Run) -> DataSummary:
 def _training(run: Run) -> dict[str, dict[str, Any]]:
     training, finetuned = run.read(TRAINING), run.read(FINETUNING)
     supernet = {**training["settings"], "seed": training["seed"]}
+    if "weights" in training:
+        return {"imported weights": training["weights"], "fine-tuning": _finetuning(finetuned)}
+    supernet["phases"] = "; ".join(f"{p['name']}: {p['epochs']} epochs" for p in training["phases"])
     try:
         supernet["median_step_s"] = round(run.read(TIMING)["median_step_s"], 4)
     except StorageError:
         supernet["median_step_s"] = None
-    return {
-        "supernet": supernet,
-        "fine-tuning": {**finetuned["settings"], "seed": finetuned["seed"]},
-    }
+    return {"supernet": supernet, "fine-tuning": _finetuning(finetuned)}
+
+
+def _finetuning(finetuned: dict[str, Any]) -> dict[str, Any]:
+    settings = {name: value for name, value in finetuned["settings"].items() if name != "phases"}
+    return {**settings, "seed": finetuned["seed"]}
 
 
 def _steps(run: Run) -> tuple[StepTime, ...]:

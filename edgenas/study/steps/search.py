@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgenas.core.architecture import Architecture
+from edgenas.core.architecture import Architecture, population
+from edgenas.core.errors import DataError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
 from edgenas.evaluators.base import Evaluator
 from edgenas.evaluators.combined import CombinedEvaluator
+from edgenas.evaluators.costs import CheapCosts
+from edgenas.evaluators.predicted import PredictedAccuracy
+from edgenas.evaluators.predictors import AccuracyPredictor, fit_predictor, save_predictor
+from edgenas.evaluators.predictors.learner import AccuracyLearner
 from edgenas.profiling.progress import Progress
-from edgenas.searchers import SearchProblem, make_searcher
+from edgenas.searchers import PredictorSearcher, SearchProblem, make_searcher
+from edgenas.searchers.problem import Cheap
 from edgenas.study.chain import Step
 from edgenas.study.context import SUPERNET, Run, searcher_settings
 from edgenas.study.loop import Progress as SearchProgress
@@ -21,9 +28,14 @@ from edgenas.study.picking import front, front_rows
 from edgenas.study.run_folder import digest_of
 from edgenas.study.steps.train import settings_of
 
+_LOG = logging.getLogger(__name__)
+
 STORAGE = "study.db"
 EVALUATIONS = "search/evaluations.json"
 FRONT = "search/front.json"
+PREDICTOR = "search/predictor.safetensors"
+"""What a search by a predictor has learned in the end, fitted to all that it evaluated."""
+PREDICTOR_REPORT = "search/predictor.json"
 
 
 def read_evaluations(run: Run) -> list[Evaluation]:
@@ -54,9 +66,15 @@ def _decisive(run: Run) -> dict[str, Any]:
         "objectives": list(run.job.objectives),
         "constraints": list(run.job.constraints),
         "n_validation_images": run.job.search.n_validation_images,
+        **_predictor_inputs(run),
         "space": run.space.fingerprint,
         "data": run.dataset.fingerprint,
     }
+
+
+def _predictor_inputs(run: Run) -> dict[str, Any]:
+    path = run.job.search.predictor
+    return {} if path is None else {"predictor": sha256_of(Path(path))}
 
 
 def _tables(run: Run) -> dict[str, Any]:
@@ -87,8 +105,10 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         run.space,
         run.objectives,
         constraints=run.constraints,
-        cheap=costs,
+        cheap=costs if run.predictor is None else _with_accuracy(costs, run.predictor),
         draw=costs.draw if run.constraints else None,
+        folds=costs.folds(),
+        learner=AccuracyLearner(run.model.fold),
     )
     section = run.job.search
     evaluator = CombinedEvaluator(
@@ -113,8 +133,20 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     return _write(run, result)
 
 
-def _dear(run: Run) -> Evaluator:
-    """Return the evaluator of accuracy, which is told also where it is no objective."""
+def _with_accuracy(costs: CheapCosts, predictor: AccuracyPredictor) -> Cheap:
+    """Return costs and predicted accuracy of populations."""
+    return lambda population: {**costs(population), "accuracy": predictor(population)}
+
+
+def _dear(run: Run) -> Evaluator | None:
+    """Return the evaluator of accuracy, which is told also where it is no objective.
+
+    None if nothing can tell it: images without labels, and no predictor.
+    """
+    if run.predictor is not None:
+        return PredictedAccuracy(run.predictor)
+    if not run.dataset.is_labelled:
+        return None
     from edgenas.evaluators.accuracy import SharedWeightsAccuracy
 
     return SharedWeightsAccuracy(
@@ -169,7 +201,26 @@ def _write(run: Run, result: SearchResult) -> list[Path]:
     for row, evaluation in zip(rows, result.front, strict=True):
         row["config"] = run.space.describe(evaluation.arch.row)
     write_json(run.folder / FRONT, {"objectives": list(run.job.objectives), "front": rows})
-    return [run.folder / EVALUATIONS, run.folder / FRONT]
+    return [run.folder / EVALUATIONS, run.folder / FRONT, *_write_predictor(run, result)]
+
+
+def _write_predictor(run: Run, result: SearchResult) -> list[Path]:
+    """Fit a predictor to everything that a search by one has evaluated, and keep its report."""
+    for old in (PREDICTOR, PREDICTOR_REPORT):
+        (run.folder / old).unlink(missing_ok=True)
+    if run.job.search.algorithm != PredictorSearcher.name or run.predictor is not None:
+        return []
+    done = [e for e in result.evaluations if e.status == "complete" and "accuracy" in e.values]
+    rows = population([evaluation.arch for evaluation in done], run.space.n_genes)
+    accuracy = [evaluation.values["accuracy"] for evaluation in done]
+    try:
+        fitted = fit_predictor(run.space, rows, accuracy, seed=run.job.search.seed)
+    except DataError as error:
+        _LOG.warning("no predictor is kept: %s", error)
+        return []
+    save_predictor(fitted, run.folder / PREDICTOR)
+    write_json(run.folder / PREDICTOR_REPORT, fitted.report.model_dump(mode="json"))
+    return [run.folder / PREDICTOR, run.folder / PREDICTOR_REPORT]
 
 
 def _summary(run: Run) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgenas.core.files import write_json
+from edgenas.oneshot.description import load_description
+from edgenas.oneshot.phases import phases_of
 from edgenas.oneshot.settings import TrainingSettings, preset
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
@@ -20,6 +23,7 @@ from edgenas.study.run_folder import digest_of
 
 if TYPE_CHECKING:
     from edgenas.oneshot.optimisation import OnStep, StepReport
+    from edgenas.oneshot.supernet import Supernet
 
 TRAINING = "train/training.json"
 TIMING = "train/timing.json"
@@ -32,13 +36,18 @@ def settings_of(run: Run) -> TrainingSettings:
     return run.job.training.over(preset("supernet", dataset.name, len(dataset.train)))
 
 
+def decisive(settings: TrainingSettings) -> dict[str, Any]:
+    """Return what decides the result of training; another number of threads is no other job."""
+    return {**asdict(settings), "threads": None, "checkpoint_minutes": None}
+
+
 def counting(what: str, progress: Progress, times_s: list[float]) -> OnStep:
     """Return a callback of training that reports steps and collects their times."""
 
     def on_step(report: StepReport) -> None:
         times_s.append(report.step_s)
-        done = (report.epoch - 1) * report.n_steps + report.step
-        progress(what, done, report.n_epochs * report.n_steps)
+        place = f"{report.phase}, epoch {report.epoch} of {report.n_epochs}"
+        progress(f"{what}: {place}", report.done, report.total)
 
     return on_step
 
@@ -59,17 +68,33 @@ def drop_checkpoints(run: Run, kind: str) -> None:
         shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
 
 
+def _by_phase(run: Run, settings: TrainingSettings, losses: list[float]) -> dict[str, Any]:
+    """Return what each phase of the training did, and the phases that the space has no use for."""
+    carried = phases_of(run.space, settings.plan())
+    left = iter(losses)
+    phases = [
+        {"name": phase.name, "epochs": phase.epochs, "losses": list(islice(left, phase.epochs))}
+        for phase in carried
+    ]
+    lacking = [phase.name for phase in settings.plan() if phase.epochs and phase not in carried]
+    return {"phases": phases, "passed_over": lacking}
+
+
 def _inputs(run: Run) -> dict[str, Any]:
+    if run.job.training.weights is not None:
+        described = load_description(Path(run.job.training.weights))
+        return {"weights": described.sha256, "data": run.dataset.fingerprint}
     return {
         "data": run.dataset.fingerprint,
         "space": run.space.fingerprint,
-        "training": {**asdict(settings_of(run)), "threads": None},  # they change rounding only
+        "training": decisive(settings_of(run)),
         "seed": run.job.training.seed,
     }
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    from edgenas.evaluators.accuracy import SharedWeightsAccuracy
+    if run.job.training.weights is not None:
+        return _take_over(run, Path(run.job.training.weights))
     from edgenas.oneshot.supernet import Supernet, save_supernet
     from edgenas.oneshot.training import train_supernet
 
@@ -85,9 +110,6 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         checkpoint=checkpoint_path(run, "supernet", _inputs(run)),
         on_step=counting("training the supernet", progress, times_s),
     )
-    evaluator = SharedWeightsAccuracy(supernet, run.space, run.dataset, threads=settings.threads)
-    extremes = np.stack([run.space.largest(), run.space.smallest()])
-    largest, smallest = evaluator.evaluate(run.space.architectures(extremes))
     save_supernet(supernet, run.folder / SUPERNET)
     write_json(
         run.folder / TRAINING,
@@ -95,10 +117,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
             "settings": asdict(settings),
             "seed": seed,
             "losses": losses,
-            "validation_accuracy": {
-                "largest": largest.values.get("accuracy"),
-                "smallest": smallest.values.get("accuracy"),
-            },
+            **_by_phase(run, settings, losses),
+            "validation_accuracy": _extremes(run, supernet, settings),
         },
     )
     if times_s:
@@ -109,13 +129,68 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     return [run.folder / SUPERNET, run.folder / TRAINING]
 
 
+def _take_over(run: Run, weights: Path) -> Sequence[Path]:
+    """Make the run's supernet of imported weights; nothing is trained.
+
+    Raises:
+        StorageError: the weights are not what their description says.
+        DataError: the images have other channels or classes.
+    """
+    from edgenas.oneshot.ofa_import import load_imported
+    from edgenas.oneshot.supernet import save_supernet
+    from edgenas.oneshot.training import check_fit
+
+    check_fit(run.space, run.dataset)
+    _, supernet = load_imported(weights)
+    supernet.check_space(run.space)
+    save_supernet(supernet, run.folder / SUPERNET)
+    description, settings = load_description(weights), settings_of(run)
+    write_json(
+        run.folder / TRAINING,
+        {
+            "weights": {**description.source.model_dump(mode="json"), "imported": str(weights)},
+            "settings": asdict(replace(settings, epochs=0, phases=())),
+            "seed": run.job.training.seed,
+            "losses": [],
+            "phases": [],
+            "passed_over": [],
+            "validation_accuracy": _extremes(run, supernet, settings),
+        },
+    )
+    run.__dict__.pop("supernet", None)
+    return [run.folder / SUPERNET, run.folder / TRAINING]
+
+
+def _extremes(run: Run, supernet: Supernet, settings: TrainingSettings) -> dict[str, float | None]:
+    """Return the accuracy of the largest and the smallest network, None without labels."""
+    if not run.dataset.is_labelled:
+        return {"largest": None, "smallest": None}
+    from edgenas.evaluators.accuracy import SharedWeightsAccuracy
+
+    evaluator = SharedWeightsAccuracy(supernet, run.space, run.dataset, threads=settings.threads)
+    extremes = np.stack([run.space.largest(), run.space.smallest()])
+    largest, smallest = evaluator.evaluate(run.space.architectures(extremes))
+    return {
+        "largest": largest.values.get("accuracy"),
+        "smallest": smallest.values.get("accuracy"),
+    }
+
+
 def _summary(run: Run) -> str:
     training = run.read(TRAINING)
     found = training["validation_accuracy"]
     shares = [
         f"{name} {found[name]:.1%}" for name in ("largest", "smallest") if found[name] is not None
     ]
-    return f"{training['settings']['epochs']} epochs; validation accuracy: {', '.join(shares)}"
+    if "weights" in training:
+        text = f"weights of {training['weights']['file']}, not trained"
+        return f"{text}; validation accuracy: {', '.join(shares)}" if shares else text
+    phases = [f"{phase['name']} {phase['epochs']}" for phase in training["phases"]]
+    passed = training["passed_over"]
+    text = f"epochs: {', '.join(phases) or 'none'}; "
+    if passed:
+        text += f"passed over, as the space lacks what they open: {', '.join(passed)}; "
+    return f"{text}validation accuracy: {', '.join(shares)}"
 
 
-TRAIN = Step(name="train", needs=(), version=1, inputs=_inputs, make=_make, summary=_summary)
+TRAIN = Step(name="train", needs=(), version=2, inputs=_inputs, make=_make, summary=_summary)

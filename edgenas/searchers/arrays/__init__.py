@@ -1,0 +1,1 @@
+"""Selection over whole populations in arrays: exact where costs fold, evolution elsewhere."""

@@ -1,0 +1,153 @@
+"""Elites: the best architectures by cost, unlike each other, and the best for every budget.
+
+A grid over the costs, as in MAP-Elites (Mouret & Clune 2015, arXiv:1504.04909); inside a cell the
+better one clears away what is like it (Petrowski 1996, doi:10.1109/ICEC.1996.542703).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.architecture import Genes
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+_LISTED = 40  # of a cell's best, those among which unlike ones are looked for
+
+
+class Seen:
+    """Remembers which architectures came by: their hashes, in sorted blocks of growing size."""
+
+    def __init__(self, n_genes: int) -> None:
+        rng = np.random.default_rng(0x5EED)
+        self._factors = rng.integers(1, 1 << 63, n_genes, dtype=np.uint64) | np.uint64(1)
+        self._blocks: list[npt.NDArray[np.uint64]] = []
+
+    def keys(self, population: Genes) -> npt.NDArray[np.uint64]:
+        """Return a hash of every architecture, shape (n,)."""
+        keys: npt.NDArray[np.uint64] = (population.astype(np.uint64) + np.uint64(1)) @ self._factors
+        return keys
+
+    def fresh(self, population: Genes) -> Ints:
+        """Return the rows of what is here for the first time, in order, and remember them."""
+        keys, first = np.unique(self.keys(population), return_index=True)
+        known = np.zeros(len(keys), dtype=bool)
+        for block in self._blocks:
+            places = np.minimum(np.searchsorted(block, keys), len(block) - 1)
+            known |= block[places] == keys
+        if not known.all():
+            self._blocks.append(keys[~known])
+        while len(self._blocks) > 1 and len(self._blocks[-2]) < 2 * len(self._blocks[-1]):
+            pair = np.concatenate([self._blocks.pop(), self._blocks.pop()])
+            self._blocks.append(np.sort(pair, kind="stable"))
+        return np.sort(first[~known])
+
+
+class Archive:
+    """Elites in cells of a grid over the costs.
+
+    Attributes are arrays of equal length: `genes`, `accuracy`, `costs`, and `expanded`, which says
+    whose neighbours were looked at. `best` and `best_genes` are by budget.
+
+    Args:
+        n_genes: of the space.
+        edges: by cost the upper ends of the cells, increasing; what is above the last end is not
+            kept.
+        budgets: limits on the costs, shape (n_budgets, n_costs), inf where there is none.
+        n_elites: a cell keeps so many.
+        distance: in how many genes elites of a cell differ at least.
+    """
+
+    def __init__(
+        self,
+        n_genes: int,
+        edges: Sequence[Floats],
+        budgets: Floats,
+        *,
+        n_elites: int,
+        distance: int,
+    ) -> None:
+        self.edges, self.budgets = list(edges), budgets
+        self.n_elites, self.distance = n_elites, distance
+        self.genes: Genes = np.zeros((0, n_genes), dtype=np.int8)
+        self.accuracy: Floats = np.zeros(0)
+        self.costs: Floats = np.zeros((0, len(edges)))
+        self.expanded: npt.NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        self.best: Floats = np.full(len(budgets), -np.inf)
+        self.best_genes: Genes = np.zeros((len(budgets), n_genes), dtype=np.int8)
+
+    def __len__(self) -> int:
+        return len(self.genes)
+
+    def merge(self, genes: Genes, accuracy: Floats, costs: Floats) -> None:
+        """Take in architectures that were evaluated: (n, n_genes), (n,), (n, n_costs)."""
+        self._note_best(genes, accuracy, costs)
+        genes = np.concatenate([self.genes, genes])
+        accuracy = np.concatenate([self.accuracy, accuracy])
+        costs = np.concatenate([self.costs, costs])
+        expanded = np.concatenate([self.expanded, np.zeros(len(genes) - len(self), dtype=bool)])
+        cells = self._cells(costs)
+        order = np.lexsort((-accuracy, cells))
+        ranks = np.arange(len(order)) - np.searchsorted(cells[order], cells[order])
+        order = order[(ranks < _LISTED) & (cells[order] >= 0)]
+        rows = order[self._unlike(genes[order], cells[order])]
+        self.genes, self.accuracy, self.costs = genes[rows], accuracy[rows], costs[rows]
+        self.expanded = expanded[rows]
+
+    def to_expand(self, budgets: Ints, n_each: int) -> tuple[Ints, Ints]:
+        """Return the best elites whose neighbours were not looked at, and the budget of each.
+
+        They count as looked at from now on.
+        """
+        rows: list[Ints] = []
+        for budget in budgets.tolist():
+            fine = ~self.expanded & (self.costs <= self.budgets[budget]).all(axis=1)
+            found = np.flatnonzero(fine)
+            found = found[np.argsort(-self.accuracy[found], kind="stable")[:n_each]]
+            self.expanded[found] = True
+            rows.append(found)
+        owners = np.repeat(budgets, [len(found) for found in rows])
+        return np.concatenate(rows), owners
+
+    def within(self, costs: Floats) -> npt.NDArray[np.bool_]:
+        """Return which costs some budget allows, shape (n,)."""
+        kept = np.all(costs[:, None, :] <= self.budgets, axis=2)
+        return np.asarray(np.any(kept, axis=1), dtype=np.bool_)
+
+    def _note_best(self, genes: Genes, accuracy: Floats, costs: Floats) -> None:
+        if not len(genes):
+            return
+        fine = (costs[:, None, :] <= self.budgets).all(axis=2)
+        values = np.where(fine, accuracy[:, None], -np.inf)
+        rows = values.argmax(axis=0)
+        found = values[rows, np.arange(len(rows))]
+        better = found > self.best
+        self.best = np.where(better, found, self.best)
+        self.best_genes[better] = genes[rows[better]]
+
+    def _cells(self, costs: Floats) -> Ints:
+        cells = np.zeros(len(costs), dtype=np.int64)
+        outside = np.zeros(len(costs), dtype=bool)
+        for column, edges in zip(costs.T, self.edges, strict=True):
+            place = np.searchsorted(edges, column)
+            outside |= place == len(edges)
+            cells = cells * len(edges) + place
+        return np.where(outside, -1, cells)
+
+    def _unlike(self, genes: Genes, cells: Ints) -> Ints:
+        """Return rows to keep; rows stand by cell, the best first."""
+        taken: list[Ints] = []
+        rows = np.arange(len(genes))
+        for _ in range(self.n_elites):
+            if not len(rows):
+                break
+            _, first, members = np.unique(cells[rows], return_index=True, return_inverse=True)
+            leaders = rows[first]
+            taken.append(leaders)
+            apart = (genes[rows] != genes[leaders][members]).sum(axis=1)
+            rows = rows[apart >= self.distance]
+        return np.sort(np.concatenate(taken)) if taken else rows

@@ -1,0 +1,62 @@
+"""Elites: best by cell and unlike each other, best by budget, what was seen."""
+
+import numpy as np
+
+from edgenas.searchers.arrays.archive import Archive, Seen
+
+
+def archive(**changes: int) -> Archive:
+    settings = {"n_elites": 2, "distance": 2, **changes}
+    edges = [np.array([1.0, 2.0, 3.0])]
+    return Archive(4, edges, np.array([[2.0], [3.0]]), **settings)
+
+
+def test_elites_are_the_best_unlike_ones_of_their_cell() -> None:
+    kept = archive()
+    genes = np.array(
+        [[0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 0], [2, 2, 2, 2], [0, 1, 2, 3], [3, 3, 3, 3]],
+        dtype=np.int8,
+    )
+    accuracy = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.99])
+    costs = np.array([[0.5], [0.5], [0.5], [0.5], [2.5], [3.5]])
+    kept.merge(genes, accuracy, costs)
+    # The second is like the first; the fourth is one too many; the last costs too much.
+    assert kept.accuracy.tolist() == [0.9, 0.7, 0.5]
+    assert kept.best.tolist() == [0.9, 0.9]
+    kept.merge(np.array([[2, 0, 2, 0]], dtype=np.int8), np.array([0.95]), np.array([[2.5]]))
+    assert kept.best.tolist() == [0.9, 0.95]
+    np.testing.assert_array_equal(kept.best_genes[1], [2, 0, 2, 0])
+    assert kept.within(np.array([[1.0], [3.0], [3.1]])).tolist() == [True, True, False]
+
+
+def test_every_elite_is_looked_at_once() -> None:
+    kept = archive(n_elites=9, distance=1)
+    genes = np.array([[0, 0, 0, 0], [0, 0, 0, 1], [2, 2, 2, 2]], dtype=np.int8)
+    kept.merge(genes, np.array([0.9, 0.8, 0.7]), np.array([[0.5], [2.5], [0.5]]))
+    rows, owners = kept.to_expand(np.array([0, 1]), 1)
+    assert kept.accuracy[rows].tolist() == [0.9, 0.8]  # the second keeps only the second budget
+    assert owners.tolist() == [0, 1]
+    kept.merge(np.array([[0, 0, 1, 0]], dtype=np.int8), np.array([0.95]), np.array([[0.5]]))
+    rows, _ = kept.to_expand(np.array([0, 1]), 1)
+    assert kept.accuracy[rows].tolist() == [0.95, 0.7]
+    assert len(kept.to_expand(np.array([0, 1]), 1)[0]) == 0
+
+
+def test_seen_returns_the_first_of_equals_once() -> None:
+    seen = Seen(3)
+    rows = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], dtype=np.int8)
+    assert seen.fresh(rows).tolist() == [0, 1]
+    assert seen.fresh(rows).tolist() == []
+    assert seen.fresh(np.array([[2, 0, 1], [0, 1, 0]], dtype=np.int8)).tolist() == [0]
+    assert len(np.unique(seen.keys(np.array(list(np.ndindex(9, 9, 9)), dtype=np.int8)))) == 729
+
+
+def test_an_archive_of_several_costs() -> None:
+    edges = [np.array([1.0, 2.0]), np.array([10.0, np.inf])]
+    budgets = np.array([[1.0, np.inf], [2.0, 10.0]])
+    kept = Archive(2, edges, budgets, n_elites=1, distance=1)
+    genes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.int8)
+    costs = np.array([[0.5, 99.0], [0.6, 5.0], [1.5, 5.0], [1.5, 50.0]])
+    kept.merge(genes, np.array([0.4, 0.3, 0.6, 0.9]), costs)
+    assert sorted(kept.accuracy.tolist()) == [0.3, 0.4, 0.6, 0.9]
+    assert kept.best.tolist() == [0.4, 0.6]
