@@ -16,61 +16,69 @@ if TYPE_CHECKING:
 
 _SHOWN = 12  # members of a front without budgets
 
+Predictor = Annotated[
+    Path,
+    typer.Option("--predictor", help="A predictor's file, or the published one (.npz, .pth)."),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        metavar="TABLE[=BUDGET]",
+        help="A device's table: its path or name; its budget as in '=20' or '=20 @ 90%'. "
+        "Repeatable.",
+    ),
+]
+Budgets = Annotated[
+    str | None, typer.Option("--budgets", metavar="B,...", help="Budgets of the first table.")
+]
+Objectives = Annotated[
+    str | None,
+    typer.Option(
+        "--objectives",
+        metavar="NAME,...",
+        help="Of the front: accuracy, tables' columns, n_macs, n_params, weights_kib, "
+        "peak_activation_kib. Default: accuracy and all tables.",
+    ),
+]
+CountLimits = Annotated[
+    list[str] | None,
+    typer.Option("--limit", metavar="NAME<=VALUE", help="On a count; repeatable."),
+]
+OneForAll = Annotated[
+    bool, typer.Option("--fleet", help="One network for all tables, within their budgets.")
+]
+LeastAccuracy = Annotated[
+    float | None,
+    typer.Option(
+        "--accuracy",
+        help="With --fleet: at least so accurate; the budgets bound the devices' own networks.",
+    ),
+]
+Evaluations = Annotated[int, typer.Option(min=1, help="Predictions of accuracy, of every run.")]
+Seconds = Annotated[
+    float | None, typer.Option(help="End every run after so long, whatever it has found.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Also write the result to a JSON file.")
+]
+
 
 def select(
     space: SpaceName,
-    predictor: Annotated[
-        Path,
-        typer.Option("--predictor", help="A predictor's file, or the published one (.npz, .pth)."),
-    ],
-    tables: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--table",
-            metavar="TABLE[=BUDGET]",
-            help="A device's table: its path or name; its budget as in '=20' or '=20 @ 90%'. "
-            "Repeatable.",
-        ),
-    ] = None,
-    budgets: Annotated[
-        str | None,
-        typer.Option("--budgets", metavar="B,...", help="Budgets of the first table."),
-    ] = None,
-    objectives: Annotated[
-        str | None,
-        typer.Option(
-            "--objectives",
-            metavar="NAME,...",
-            help="Of the front: accuracy, tables' columns, n_macs, n_params, weights_kib, "
-            "peak_activation_kib. Default: accuracy and all tables.",
-        ),
-    ] = None,
-    constraints: Annotated[
-        list[str] | None,
-        typer.Option("--limit", metavar="NAME<=VALUE", help="On a count; repeatable."),
-    ] = None,
-    fleet: Annotated[
-        bool, typer.Option("--fleet", help="One network for all tables, within their budgets.")
-    ] = False,
-    least_accuracy: Annotated[
-        float | None,
-        typer.Option(
-            "--accuracy",
-            help="With --fleet: at least so accurate; the budgets bound the devices' own networks.",
-        ),
-    ] = None,
+    predictor: Predictor,
+    tables: Tables = None,
+    budgets: Budgets = None,
+    objectives: Objectives = None,
+    constraints: CountLimits = None,
+    fleet: OneForAll = False,
+    least_accuracy: LeastAccuracy = None,
     seed: Annotated[int, typer.Option(min=0, help="Of every random choice.")] = 0,
-    evaluations: Annotated[
-        int, typer.Option(min=1, help="Predictions of accuracy, of every run.")
-    ] = 400_000,
-    seconds: Annotated[
-        float | None, typer.Option(help="End every run after so long, whatever it has found.")
-    ] = None,
+    evaluations: Evaluations = 400_000,
+    seconds: Seconds = None,
     changes: Settings = None,
     accept_mismatch: AcceptMismatch = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write the result to a JSON file.")
-    ] = None,
+    out: Out = None,
     json: Json = False,
 ) -> None:
     """Select the networks of a space that are best for budgets, by predicted accuracy.

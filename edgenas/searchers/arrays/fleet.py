@@ -8,7 +8,6 @@ alone. One network for all keeps every budget; what a device loses by it is its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +19,13 @@ from edgenas.core.errors import InfeasibleError, UsageError
 from edgenas.searchers.arrays.evolution import EvolutionSettings
 from edgenas.searchers.arrays.exact import FrontProgram
 from edgenas.searchers.arrays.front import Front, Pick
-from edgenas.searchers.arrays.problem import ACCURACY, Limits, Numbers, Selection
+from edgenas.searchers.arrays.problem import (
+    ACCURACY,
+    Limits,
+    Numbers,
+    Selection,
+    keeping_all,
+)
 from edgenas.searchers.arrays.select import select
 from edgenas.searchers.arrays.terms import GeneSum
 from edgenas.spaces.base import SearchSpace
@@ -125,16 +130,9 @@ def select_fleet(  # noqa: PLR0913
         )
     start = np.concatenate([front.genes for front in fronts.values()])
     if least_accuracy is None:
-        start = np.concatenate([start, _keeping_all(costs, budgets)])
-        row = _most_accurate(
-            space,
-            WorstShare(costs, budgets),
-            accuracy,
-            start,
-            seed + len(budgets),
-            limits,
-            settings,
-        )
+        start = np.concatenate([start, _keeping_all(space, costs, budgets)])
+        worst, last = WorstShare(costs, budgets), seed + len(budgets)
+        row = _most_accurate(space, worst, accuracy, start, last, limits, settings)
     else:
         shares = {name: _cheapest(front, name, least_accuracy) for name, front in fronts.items()}
         worst = WorstShare(costs, shares)
@@ -159,19 +157,22 @@ def _check(space: SearchSpace, costs: Mapping[str, Numbers], budgets: Mapping[st
     Selection(space, costs, budgets=[budgets]).check_budgets()
 
 
-def _keeping_all(costs: Mapping[str, Numbers], budgets: Mapping[str, float]) -> Genes:
-    """Return networks that keep all budgets, where the costs fold, shape (n, n_genes)."""
+def _keeping_all(
+    space: SearchSpace, costs: Mapping[str, Numbers], budgets: Mapping[str, float]
+) -> Genes:
+    """Return a network that keeps all budgets, or none if none is known, shape (n, n_genes)."""
+    row = keeping_all(budgets, costs)
+    if row is not None:
+        return row[None]
     folds = {name: cost for name, cost in costs.items() if isinstance(cost, Fold | GeneSum)}
-    found = [np.zeros((0, _space(costs).n_genes), dtype=np.int8)] if folds else []
-    for name, fold in folds.items():
-        others = [(other, budgets[key]) for key, other in folds.items() if key != name]
-        with suppress(InfeasibleError):  # checked before; labels may have been left out
-            found.append(FrontProgram({name: fold}, limits=others).front().genes)
-    return np.concatenate(found)
-
-
-def _space(costs: Mapping[str, Numbers]) -> SearchSpace:
-    return next(cost.space for cost in costs.values() if isinstance(cost, Fold | GeneSum))
+    if len(folds) < len(costs):
+        return np.zeros((0, space.n_genes), dtype=np.int8)
+    first, *others = folds
+    limits = [(folds[name], budgets[name]) for name in others]
+    try:
+        return FrontProgram({first: folds[first]}, limits=limits).front().genes
+    except InfeasibleError:  # checked before; labels may have been left out
+        return np.zeros((0, space.n_genes), dtype=np.int8)
 
 
 def _cheapest(front: Front, name: str, least_accuracy: float) -> float:

@@ -186,7 +186,7 @@ class Selection:
     def _check_together(
         self, limits: Mapping[str, float], folds: Mapping[str, Fold | GeneSum]
     ) -> None:
-        if _surely_kept(limits, folds):
+        if keeping_all(limits, folds) is not None:
             return
         first = next(iter(limits))
         others = [(folds[name], limit) for name, limit in limits.items() if name != first]
@@ -210,17 +210,21 @@ class Selection:
             )
 
 
-def _surely_kept(limits: Mapping[str, float], folds: Mapping[str, Fold | GeneSum]) -> bool:
-    """Return whether the network of the least sum of all costs, as shares of limits, keeps all."""
-    own = {name: folds[name] for name in limits}
+def keeping_all(limits: Mapping[str, float], costs: Mapping[str, Numbers]) -> Genes | None:
+    """Return the network of the least sum of costs, as shares of limits, if it keeps all of them.
+
+    None: it does not, or a cost is no sum over the factors.
+    """
+    own = {name: costs[name] for name in limits}
     sums = {name: f for name, f in own.items() if isinstance(f, Fold) and f.how == "sum"}
     if len(sums) < len(limits) or min(limits.values()) <= 0:
-        return False
+        return None
     shares = [[table / limits[name] for table in fold.tables] for name, fold in sums.items()]
     tables = [np.asarray(np.sum(parts, axis=0)) for parts in zip(*shares, strict=True)]
     space = next(iter(sums.values())).space
     _, row = BudgetProgram(Fold(space, tables)).least()
-    return all(sums[name](row[None])[0] <= limit for name, limit in limits.items())
+    kept = all(sums[name](row[None])[0] <= limit for name, limit in limits.items())
+    return row if kept else None
 
 
 def _folds(quantity: Numbers) -> bool:

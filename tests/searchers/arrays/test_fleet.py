@@ -57,6 +57,17 @@ def test_an_accuracy_to_reach_makes_the_worst_excess_least(small) -> None:
     assert max(found) == pytest.approx(worst)
 
 
+def test_costs_that_do_not_fold(small) -> None:
+    costs = {"phone": small.latency, "odd": lambda rows: 1.0 + rows.sum(axis=1)}
+    budgets = {"phone": float(np.median(small.latency(small.every))), "odd": 6.0}
+    fleet = select_fleet(
+        small.space, costs, budgets, accuracy=small.accuracy, limits=LIMITS, settings=QUICK
+    )
+    fine = np.all([cost(small.every) <= budgets[n] for n, cost in costs.items()], axis=0)
+    best = small.accuracy(small.every[fine]).max()
+    assert fleet.network.values["accuracy"] == best
+
+
 def test_refusals(small) -> None:
     costs = {"phone": small.latency, "board": small.macs}
     few = {"accuracy": small.accuracy, "limits": LIMITS, "settings": QUICK}
