@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import count, product
+from itertools import count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,13 +15,12 @@ from edgenas.core.architecture import Architecture, Genes
 from edgenas.core.errors import InfeasibleError, SpaceError, UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.searchers.problem import SearchProblem
+from edgenas.spaces.listing import listing
 
 __all__ = ["SearchProblem", "Searcher", "Settings"]
 
 N_IDLE = 1 << 17
 """A source of candidates ends once so many of them in a row bring nothing new and feasible."""
-ENUMERABLE = 1 << 17
-"""Spaces of at most so many gene combinations are listed when random candidates run out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,11 +187,10 @@ class Searcher(ABC):
 
     def _listing(self) -> Genes:
         space = self.problem.space
-        if math.prod(space.n_options.tolist()) > ENUMERABLE:
+        every = listing(space)
+        if every is None:
             return np.zeros((0, space.n_genes), dtype=np.int8)
-        grid = np.array(list(product(*map(range, space.n_options.tolist()))), dtype=np.int8)
-        every = self._feasible(np.unique(space.canonical(grid), axis=0))
-        return self._rng(0).permutation(every)
+        return self._rng(0).permutation(self._feasible(every))
 
     def _check(self, evaluation: Evaluation) -> None:
         space, arch = self.problem.space, evaluation.arch

@@ -22,6 +22,7 @@ from edgenas.searchers.arrays.exact import efficient
 from edgenas.searchers.arrays.neighbours import Moves
 from edgenas.searchers.arrays.problem import Limits, Selection
 from edgenas.searchers.arrays.start import cell_edges, initial, target_budgets
+from edgenas.spaces.listing import listing
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -94,6 +95,7 @@ class Evolution:
         self._n_new = 0
         self.axes = selection.axes()
         self.n_evaluated = self.n_costed = self.n_rounds = 0
+        self.exhaustive = False
         self.budgets = target_budgets(selection, self.axes)
         self.n_asked = len(selection.budgets)
         edges = cell_edges(selection, self.axes, self.budgets)
@@ -129,14 +131,15 @@ class Evolution:
         ended()
         if self._start is not None:
             self.space.check(self._start)
+        every = listing(self.space)
+        if every is not None and len(every) <= self._room:
+            self._take_all(every)
+            return
+        if self._start is not None:
             self._take(self.space.canonical(self._start))
         self._n_children, n_initial = self._sizes(limits)
         self._take(initial(self.selection, n_initial, self.rng))
-        if not len(self.archive):
-            raise InfeasibleError(
-                f"nothing in {self.space.name} was found that keeps the limits among "
-                f"{self.n_costed} architectures; allow more"
-            )
+        self._check_found()
         while not ended() and idle < _IDLE:
             before, n_new = self.n_evaluated, self._n_new
             if before >= min(self.settings.n_first, (limits.n_evaluations or before + 1) // 4):
@@ -149,6 +152,19 @@ class Evolution:
             idle = 0 if self._n_new > n_new else idle + 1
 
     # -- internal --------------------------------------------------------------------------
+
+    def _take_all(self, every: Genes) -> None:
+        """Evaluate every architecture of a small space: nothing is left to be searched for."""
+        self._take(every)
+        self._check_found()
+        self.exhaustive = True
+
+    def _check_found(self) -> None:
+        if not len(self.archive):
+            raise InfeasibleError(
+                f"nothing in {self.space.name} was found that keeps the limits among "
+                f"{self.n_costed} architectures; allow more"
+            )
 
     def _sizes(self, limits: Limits) -> tuple[int, int]:
         """Return children a generation and first architectures: fewer where few are allowed."""

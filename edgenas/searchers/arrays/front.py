@@ -20,7 +20,7 @@ class Statistics:
     """How a front was found.
 
     Attributes:
-        method: ``exact`` or ``evolution``.
+        method: ``exact``, ``exhaustive`` (every architecture was evaluated) or ``evolution``.
         errors: of an exact front, by objective: what true members can be better by; all 0: nothing.
         n_evaluations: of the accuracy.
         n_costs: architectures whose costs were computed.
@@ -38,7 +38,7 @@ class Statistics:
     @property
     def exact(self) -> bool:
         """Whether the front is the true one, value by value."""
-        return self.method == "exact" and not any(self.errors.values())
+        return self.method != "evolution" and not any(self.errors.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,8 @@ def select(  # noqa: PLR0913
     """Return the Pareto front of a space, and the best architecture for every budget.
 
     Where objectives and limits all fold over the space's factors (`Fold`, `GeneSum`) the front is
-    exact. Else the accuracy is a callable on populations of genes, which evolution calls.
+    exact. Else the accuracy is a callable on populations of genes, which evolution calls, or of a
+    small space with all of them.
 
     Args:
         space: what is selected from.
@@ -68,7 +69,7 @@ def select(  # noqa: PLR0913
     evolution = Evolution(selection, seed=seed, settings=settings, start=start)
     evolution.run(limits or Limits())
     told = Statistics(
-        "evolution",
+        "exhaustive" if evolution.exhaustive else "evolution",
         {},
         evolution.n_evaluated,
         evolution.n_costed,

@@ -212,3 +212,19 @@ def test_arguments_that_fit_nothing(small) -> None:
         EvolutionSettings(n_pairs=0)
     with pytest.raises(UsageError, match="n_promising is 1"):
         EvolutionSettings(n_promising=1)
+
+
+def test_a_small_space_is_evaluated_whole(small) -> None:
+    latency, accuracy = small.latency(small.every), small.accuracy(small.every)
+    front = select(
+        small.space,
+        {"latency": small.latency},
+        accuracy=small.accuracy,
+        limits=Limits(n_evaluations=len(small.every)),
+    )
+    assert front.statistics.method == "exhaustive"
+    assert front.statistics.exact
+    points = np.column_stack([-accuracy, latency])
+    best = points[non_dominated(points)]
+    found = np.column_stack([-front.values["accuracy"], front.values["latency"]])
+    assert sorted(map(tuple, found)) == sorted(set(map(tuple, best)))
