@@ -59,10 +59,12 @@ class Archive:
             kept.
         budgets: limits on the costs, shape (n_budgets, n_costs), inf where there is none.
         n_elites: a cell keeps so many.
-        distance: in how many genes elites of a cell differ at least.
+        distance: how unlike elites of a cell are at least: the sum of the weights of the genes in
+            which they differ.
+        weights: of the genes, shape (n_genes,); default: 1 each.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         n_genes: int,
         edges: Sequence[Floats],
@@ -70,9 +72,11 @@ class Archive:
         *,
         n_elites: int,
         distance: int,
+        weights: Ints | None = None,
     ) -> None:
         self.edges, self.budgets = list(edges), budgets
         self.n_elites, self.distance = n_elites, distance
+        self.weights = np.ones(n_genes, dtype=np.int64) if weights is None else weights
         self.genes: Genes = np.zeros((0, n_genes), dtype=np.int8)
         self.accuracy: Floats = np.zeros(0)
         self.costs: Floats = np.zeros((0, len(edges)))
@@ -148,6 +152,6 @@ class Archive:
             _, first, members = np.unique(cells[rows], return_index=True, return_inverse=True)
             leaders = rows[first]
             taken.append(leaders)
-            apart = (genes[rows] != genes[leaders][members]).sum(axis=1)
+            apart = (genes[rows] != genes[leaders][members]) @ self.weights
             rows = rows[apart >= self.distance]
         return np.sort(np.concatenate(taken)) if taken else rows

@@ -22,6 +22,7 @@ from edgenas.searchers.arrays.exact import efficient
 from edgenas.searchers.arrays.neighbours import Moves
 from edgenas.searchers.arrays.problem import Limits, Selection
 from edgenas.searchers.arrays.start import cell_edges, initial, target_budgets
+from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.listing import listing
 
 Floats = npt.NDArray[np.float64]
@@ -44,7 +45,7 @@ class EvolutionSettings:
         n_tripled: choices of one part that triples are made of.
         n_targets: budgets looked at each time.
         n_elites: a cell of the costs' grid.
-        distance: genes in which elites of a cell differ at least.
+        distance: how unlike elites of a cell are at least, in genes (`gene_weights`).
         mutated: genes drawn anew in a child, on average.
     """
 
@@ -58,8 +59,8 @@ class EvolutionSettings:
     n_promising: int = 128
     n_tripled: int = 40
     n_targets: int = 8
-    n_elites: int = 6
-    distance: int = 7
+    n_elites: int = 10
+    distance: int = 10
     mutated: float = 1.5
 
     def __post_init__(self) -> None:
@@ -107,6 +108,7 @@ class Evolution:
             self.budgets,
             n_elites=n_elites,
             distance=distance,
+            weights=gene_weights(self.space),
         )
         self.genes: Genes = np.zeros((0, self.space.n_genes), dtype=np.int8)
         self.values: Floats = np.zeros((0, len(selection.objectives)))
@@ -137,7 +139,7 @@ class Evolution:
             return
         if self._start is not None:
             self._take(self.space.canonical(self._start))
-        self._n_children, n_initial = self._sizes(limits)
+        self._n_children, n_initial, self.archive.n_elites = self._sizes(limits)
         self._take(initial(self.selection, n_initial, self.rng))
         self._check_found()
         while not ended() and idle < _IDLE:
@@ -166,15 +168,19 @@ class Evolution:
                 f"{self.n_costed} architectures; allow more"
             )
 
-    def _sizes(self, limits: Limits) -> tuple[int, int]:
-        """Return children a generation and first architectures: fewer where few are allowed."""
+    def _sizes(self, limits: Limits) -> tuple[int, int, int]:
+        """Return children a generation, first architectures, elites: fewer where few are allowed.
+
+        Many unlike elites find more in the end, few find something soon.
+        """
         own = self.settings
         if limits.n_evaluations is None:
-            return own.n_children, own.n_initial
+            return own.n_children, own.n_initial, own.n_elites
         least, allowed = 32, limits.n_evaluations
         return (
             min(own.n_children, max(least, allowed // 40)),
             min(own.n_initial, max(least, allowed // 8)),
+            min(own.n_elites, max(2, allowed // _PER_ELITE)),
         )
 
     def _most_apart(self) -> int:
@@ -297,6 +303,24 @@ class Evolution:
         return np.concatenate(children) if children else elites[:0]
 
 
+def gene_weights(space: SearchSpace) -> Ints:
+    """Return how much each gene makes networks unlike, shape (n_genes,), 1 to `_MOST_WEIGHT`.
+
+    A gene counts as often as parts of the network read it. One that decides whether others matter
+    (a depth), or that all parts read (the resolution), counts most: networks that differ in it are
+    other designs, whose kernels and widths are worth finding apart.
+    """
+    weights = np.ones(space.n_genes, dtype=np.int64)
+    for factor in space.factors:
+        for gene in factor.genes:
+            weights[space.index[gene]] += 1
+    weights = np.clip(weights - 1, 1, _MOST_WEIGHT)
+    weights[[parent for parent, _ in space.conditions.values()]] = _MOST_WEIGHT
+    return weights
+
+
+_MOST_WEIGHT = 5
+_PER_ELITE = 25_000  # evaluations that are worth another elite a cell
 _SLACK = 0.05
 """Effects of two moves on a cost need not add up to the last bit: this much room is given."""
 _IDLE = 50

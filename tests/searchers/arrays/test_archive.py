@@ -3,6 +3,8 @@
 import numpy as np
 
 from edgenas.searchers.arrays.archive import Archive, Seen
+from edgenas.searchers.arrays.evolution import gene_weights
+from edgenas.spaces import get
 
 
 def archive(**changes: int) -> Archive:
@@ -60,3 +62,24 @@ def test_an_archive_of_several_costs() -> None:
     kept.merge(genes, np.array([0.4, 0.3, 0.6, 0.9]), costs)
     assert sorted(kept.accuracy.tolist()) == [0.3, 0.4, 0.6, 0.9]
     assert kept.best.tolist() == [0.4, 0.6]
+
+
+def test_genes_that_make_other_designs_count_most() -> None:
+    space = get("ofa_mbv3_w1.0")
+    weights = dict(zip((gene.name for gene in space.genes), gene_weights(space), strict=True))
+    assert weights["resolution"] == weights["stage1.depth"] == 5
+    assert {weights[f"stage3.block{i}.kernel"] for i in range(4)} == {1}
+
+
+def test_elites_differ_by_weight() -> None:
+    genes = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 1], [1, 0, 0]], dtype=np.int8)
+    archive = Archive(
+        3,
+        [np.array([1.0])],
+        np.array([[1.0]]),
+        n_elites=4,
+        distance=2,
+        weights=np.array([2, 1, 1]),
+    )
+    archive.merge(genes, np.array([0.9, 0.8, 0.7, 0.6]), np.zeros((4, 1)))
+    assert archive.genes.tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
