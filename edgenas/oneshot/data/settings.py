@@ -88,6 +88,20 @@ class DataSettings:
                 "allowed: above 0, 0 or more"
             )
 
+    def normalisation(
+        self, name: str, n_channels: int
+    ) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Return the mean and deviation that are given, None if none are.
+
+        Raises:
+            DataError: they are of other channels than the data set `name` has.
+        """
+        if self.mean is None or self.std is None:
+            return None
+        if len(self.mean) != n_channels:
+            raise DataError(f"{name} has {n_channels} channels, mean has {len(self.mean)}")
+        return tuple(self.mean), tuple(self.std)
+
     def n_workers(self) -> int:
         """Return how many processes decode files."""
         if self.workers is not None:

@@ -59,16 +59,11 @@ def load_dataset(name: str, **changes: Any) -> ImageDataset:
     calibration = None
     if settings.calibration is not None:
         calibration = read_unlabelled(Path(settings.calibration), n_channels, settings.skip_broken)
-    normalisation = None
-    if settings.mean is not None and settings.std is not None:
-        if len(settings.mean) != n_channels:
-            raise DataError(f"{name} has {n_channels} channels, mean has {len(settings.mean)}")
-        normalisation = (tuple(settings.mean), tuple(settings.std))
     dataset = ImageDataset(
         raw,
         parts,
         augmentation=augmentation,
-        normalisation=normalisation,
+        normalisation=settings.normalisation(name, n_channels),
         calibration=calibration,
         n_calibration_images=settings.n_calibration_images,
         n_workers=settings.n_workers() if in_files or calibration is not None else 0,

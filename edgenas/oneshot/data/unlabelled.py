@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from edgenas.core.errors import DataError
-from edgenas.oneshot.data.base import Augmentation, ImageDataset, Normalisation, RawDataset
+from edgenas.oneshot.data.base import Augmentation, ImageDataset, RawDataset
 from edgenas.oneshot.data.imagefolder import DECODING, RESIZING, read_unlabelled
 from edgenas.oneshot.data.settings import IMAGENET_MEAN, IMAGENET_STD, DataSettings
 
@@ -51,18 +51,12 @@ def unlabelled_dataset(name: str, folder: Path, settings: DataSettings) -> Image
         DECODING.format(channels=channels),
         RESIZING,
     )
-    normalisation: Normalisation | None = None
-    if channels == 3:
-        normalisation = (IMAGENET_MEAN, IMAGENET_STD)
-    if settings.mean is not None and settings.std is not None:
-        if len(settings.mean) != channels:
-            raise DataError(f"{name} has {channels} channels, mean has {len(settings.mean)}")
-        normalisation = (tuple(settings.mean), tuple(settings.std))
+    usual = (IMAGENET_MEAN, IMAGENET_STD) if channels == 3 else None
     return ImageDataset(
         raw,
         parts,
         augmentation=raw.augmentation,
-        normalisation=normalisation,
+        normalisation=settings.normalisation(name, channels) or usual,
         n_calibration_images=settings.n_calibration_images,
         n_workers=settings.n_workers(),
     )
