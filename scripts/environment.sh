@@ -92,8 +92,9 @@ make_venv() {
   fi
   local -a install=("$VENV/bin/python" -m pip install --quiet --disable-pip-version-check
     --constraint "$ROOT/constraints.txt")
-  # The build backend comes from the constraints too, hence no isolated build.
-  "${install[@]}" hatchling editables || die "pip failed (see above): is a package index within reach?"
+  # Build backends come from the constraints too, hence no isolated build. setuptools is for
+  # tensorrt-rtx-cu12, a source package; the version that venv brings cannot make wheels by itself.
+  "${install[@]}" hatchling editables setuptools || die "pip failed (see above): is a package index within reach?"
   "${install[@]}" --no-build-isolation --editable "${ROOT}[$extras]" ||
     die "pip failed (see above). Free disk space needed: about 3 GB."
   printf '%s\n' "$inputs" >"$stamp"
