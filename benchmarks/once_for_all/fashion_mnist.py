@@ -5,7 +5,10 @@ Steps, each of which goes on where it was stopped: ``families`` trains the Mobil
 eight subnets, ``alone`` trains the same architectures alone, ``latency`` times everything on both
 runtimes, ``summary`` writes the figures and the plots. Several processes can share a step.
 
-    python -m benchmarks.once_for_all.fashion_mnist --work runs/once_for_all --threads 2 shrink
+What is finished is committed with the results, so that the hours need not be spent again; ``--work``
+with an empty folder begins anew.
+
+    python -m benchmarks.once_for_all.fashion_mnist --threads 2 shrink
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("step", choices=STEPS)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--work", type=Path, default=RESULTS / "fashion_mnist")
     parser.add_argument("--data", default="fashion-mnist")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--share", type=int, default=0, help="which of several such processes")

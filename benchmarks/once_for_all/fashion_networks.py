@@ -13,7 +13,6 @@ import numpy as np
 from edgenas import spaces
 from edgenas.core.architecture import Genes
 from edgenas.core.files import write_json
-from edgenas.oneshot.checkpoint import write_tensors
 from edgenas.oneshot.data import load_dataset
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.evaluate import accuracy
@@ -116,7 +115,6 @@ class Work:
             checkpoint=self.folder / f"{name}.checkpoint",
             on_step=lambda report: times_s.append(report.step_s),
         )
-        write_tensors(self.folder / f"{name}.safetensors", module.state_dict(), {})
         result = {**network.about(), **self.accuracies(module), "epochs": settings.epochs}
         write_json(self.folder / f"{name}.json", {**result, "last_part_s": round(sum(times_s), 1)})
         (self.folder / f"{name}.checkpoint").unlink()

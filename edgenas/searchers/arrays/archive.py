@@ -76,11 +76,15 @@ class Archive:
     ) -> None:
         self.edges, self.budgets = list(edges), budgets
         self.n_elites, self.distance = n_elites, distance
-        self.weights = np.ones(n_genes, dtype=np.int64) if weights is None else weights
+        # Small integers, which are exact as floats: sums of products of those are fast.
+        self.weights = np.ones(n_genes, np.float32) if weights is None else np.float32(weights)
         self.genes: Genes = np.zeros((0, n_genes), dtype=np.int8)
         self.accuracy: Floats = np.zeros(0)
         self.costs: Floats = np.zeros((0, len(edges)))
+        self.cells: Ints = np.zeros(0, dtype=np.int64)
         self.expanded: npt.NDArray[np.bool_] = np.zeros(0, dtype=bool)
+        n_cells = int(np.prod([len(ends) for ends in self.edges]))
+        self._floors: Floats = np.full(n_cells, -np.inf)
         self.best: Floats = np.full(len(budgets), -np.inf)
         self.best_genes: Genes = np.zeros((len(budgets), n_genes), dtype=np.int8)
 
@@ -90,17 +94,44 @@ class Archive:
     def merge(self, genes: Genes, accuracy: Floats, costs: Floats) -> None:
         """Take in architectures that were evaluated: (n, n_genes), (n,), (n, n_costs)."""
         self._note_best(genes, accuracy, costs)
-        genes = np.concatenate([self.genes, genes])
-        accuracy = np.concatenate([self.accuracy, accuracy])
-        costs = np.concatenate([self.costs, costs])
-        expanded = np.concatenate([self.expanded, np.zeros(len(genes) - len(self), dtype=bool)])
         cells = self._cells(costs)
-        order = np.lexsort((-accuracy, cells))
+        # In a cell that is full, what is no better than its worst elite does not get in.
+        fine = (cells >= 0) & (accuracy > self._floors[cells])
+        if fine.any():
+            self._merge(genes[fine], accuracy[fine], costs[fine], cells[fine])
+
+    def _merge(self, genes: Genes, accuracy: Floats, costs: Floats, cells: Ints) -> None:
+        touched = np.zeros(len(self._floors), dtype=bool)
+        touched[cells] = True
+        again = np.flatnonzero(touched[self.cells])
+        rows = np.concatenate([again, np.arange(len(genes)) + len(self)])
+        n_before, new = len(self), np.zeros(len(genes), dtype=bool)
+        self.genes = np.concatenate([self.genes, genes])
+        self.accuracy = np.concatenate([self.accuracy, accuracy])
+        self.costs = np.concatenate([self.costs, costs])
+        self.cells = np.concatenate([self.cells, cells])
+        self.expanded = np.concatenate([self.expanded, new])
+        kept = np.setdiff1d(np.arange(n_before), again, assume_unique=True)
+        rows = np.concatenate([kept, self._elites(rows)])
+        rows = rows[np.lexsort((-self.accuracy[rows], self.cells[rows]))]
+        self.genes, self.accuracy = self.genes[rows], self.accuracy[rows]
+        self.costs, self.cells = self.costs[rows], self.cells[rows]
+        self.expanded = self.expanded[rows]
+        self._note_floors(touched)
+
+    def _elites(self, rows: Ints) -> Ints:
+        """Return those of `rows` that are elites of their cells."""
+        cells = self.cells[rows]
+        order = np.lexsort((-self.accuracy[rows], cells))
         ranks = np.arange(len(order)) - np.searchsorted(cells[order], cells[order])
-        order = order[(ranks < _LISTED) & (cells[order] >= 0)]
-        rows = order[self._unlike(genes[order], cells[order])]
-        self.genes, self.accuracy, self.costs = genes[rows], accuracy[rows], costs[rows]
-        self.expanded = expanded[rows]
+        rows = rows[order[ranks < _LISTED]]
+        return rows[self._unlike(self.genes[rows], self.cells[rows])]
+
+    def _note_floors(self, touched: npt.NDArray[np.bool_]) -> None:
+        counts = np.bincount(self.cells, minlength=len(touched))
+        self._floors[touched] = -np.inf
+        full = np.flatnonzero(touched & (counts >= self.n_elites))
+        self._floors[full] = self.accuracy[np.searchsorted(self.cells, full, side="right") - 1]
 
     def to_expand(self, budgets: Ints, n_each: int) -> tuple[Ints, Ints]:
         """Return the best elites whose neighbours were not looked at, and the budget of each.
@@ -149,9 +180,11 @@ class Archive:
         for _ in range(self.n_elites):
             if not len(rows):
                 break
-            _, first, members = np.unique(cells[rows], return_index=True, return_inverse=True)
-            leaders = rows[first]
+            own = cells[rows]
+            begins = np.append(True, own[1:] != own[:-1])
+            leaders = rows[begins]
             taken.append(leaders)
-            apart = (genes[rows] != genes[leaders][members]) @ self.weights
+            unlike = genes[rows] != genes[leaders][np.cumsum(begins) - 1]
+            apart = unlike.astype(np.float32) @ self.weights
             rows = rows[apart >= self.distance]
         return np.sort(np.concatenate(taken)) if taken else rows

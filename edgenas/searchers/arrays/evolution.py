@@ -50,21 +50,22 @@ class EvolutionSettings:
     """
 
     n_initial: int = 6000
-    n_children: int = 3000
-    n_first: int = 60_000
-    n_generations: int = 2
-    n_expanded: int = 3
-    n_pairs: int = 150
-    n_triples: int = 550
-    n_promising: int = 128
-    n_tripled: int = 40
+    n_children: int = 1000
+    n_first: int = 100_000
+    n_generations: int = 1
+    n_expanded: int = 1
+    n_pairs: int = 60
+    n_triples: int = 100
+    n_promising: int = 64
+    n_tripled: int = 30
     n_targets: int = 8
-    n_elites: int = 10
+    n_elites: int = 13
     distance: int = 10
     mutated: float = 1.5
 
     def __post_init__(self) -> None:
-        for name in ("n_initial", "n_children", "n_expanded", "n_pairs", "n_targets", "n_elites"):
+        positive = "n_initial n_children n_generations n_expanded n_pairs n_targets n_elites"
+        for name in positive.split():
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, allowed: 1 or more")
         if self.n_promising < 2:
@@ -144,12 +145,14 @@ class Evolution:
         self._check_found()
         while not ended() and idle < _IDLE:
             before, n_new = self.n_evaluated, self._n_new
+            around = self.genes[:0]
             if before >= min(self.settings.n_first, (limits.n_evaluations or before + 1) // 4):
-                self._look_around()
-            for _ in range(max(1, self.settings.n_generations)):
+                around = self._look_around()
+            for _ in range(self.settings.n_generations):
                 if ended():
                     break
-                self._take(self._children())
+                self._take(np.concatenate([around, self._children()]))
+                around = around[:0]
             self.n_rounds += 1
             idle = 0 if self._n_new > n_new else idle + 1
 
@@ -242,21 +245,20 @@ class Evolution:
         flat[changed] = (rng.random(len(changed)) * options).astype(np.int8)
         return self.space.canonical(flat.reshape(shape))
 
-    def _look_around(self) -> None:
-        """Look at the neighbours of the best elites of some budgets."""
+    def _look_around(self) -> Genes:
+        """Evaluate what is one move from the best elites of some budgets; return what is more."""
         budgets = np.arange(len(self.budgets))
         if len(budgets) > self.settings.n_targets:
             budgets = self.rng.choice(budgets, self.settings.n_targets, replace=False)
         rows, owners = self.archive.to_expand(budgets, self.settings.n_expanded)
         allowed = self._room // len(self.moves)  # every one's neighbours or none
         rows, owners = rows[:allowed], owners[:allowed]
-        if not len(rows):
-            return
         archive = self.archive
+        if not len(rows):
+            return archive.genes[:0]
         elites, accuracy, costs = archive.genes[rows], archive.accuracy[rows], archive.costs[rows]
         gains, extra = self._effects(elites, accuracy, costs)
-        children = self._combined(elites, gains, extra, self.budgets[owners] - costs)
-        self._take(children)
+        return self._combined(elites, gains, extra, self.budgets[owners] - costs)
 
     def _effects(self, elites: Genes, accuracy: Floats, costs: Floats) -> tuple[Floats, Floats]:
         """Evaluate every single move: gains (n, n_moves), extra costs (n, n_moves, n_costs)."""

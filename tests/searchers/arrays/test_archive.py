@@ -83,3 +83,30 @@ def test_elites_differ_by_weight() -> None:
     )
     archive.merge(genes, np.array([0.9, 0.8, 0.7, 0.6]), np.zeros((4, 1)))
     assert archive.genes.tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 0]]
+
+
+def test_merging_bit_by_bit_keeps_the_best_of_every_cell() -> None:
+    rng = np.random.default_rng(0)
+    edges, budgets = [np.linspace(0.1, 1.0, 10)], np.array([[1.0]])
+    kept = Archive(6, edges, budgets, n_elites=3, distance=2)
+    genes = rng.integers(0, 4, (4000, 6)).astype(np.int8)
+    accuracy, costs = rng.random(4000), rng.random((4000, 1))
+    for part in np.split(np.arange(4000), 40):
+        kept.merge(genes[part], accuracy[part], costs[part])
+        # Looked-at elites stay looked at while other cells change.
+        kept.expanded |= kept.accuracy > 0.999
+    assert (np.diff(kept.cells) >= 0).all()
+    for cell in range(10):
+        inside = (costs[:, 0] > cell / 10) & (costs[:, 0] <= (cell + 1) / 10)
+        own = kept.cells == cell
+        assert own.sum() == 3
+        assert kept.accuracy[own].max() == accuracy[inside].max()
+        assert (np.diff(kept.accuracy[own]) <= 0).all()
+        apart = (kept.genes[own][:, None] != kept.genes[own]).sum(axis=2)
+        assert (apart[np.triu_indices(3, 1)] >= 2).all()
+        # Three unlike ones stand above: a fourth has no place, however often it is offered.
+        again = np.flatnonzero(inside & (accuracy < kept.accuracy[own].min()))[:50]
+        before = kept.genes.copy()
+        kept.merge(genes[again], accuracy[again], costs[again])
+        np.testing.assert_array_equal(kept.genes, before)
+    assert kept.expanded.tolist() == (kept.accuracy > 0.999).tolist()

@@ -210,6 +210,8 @@ def test_arguments_that_fit_nothing(small) -> None:
         Limits(seconds=-1.0)
     with pytest.raises(UsageError, match="n_pairs is 0"):
         EvolutionSettings(n_pairs=0)
+    with pytest.raises(UsageError, match="n_generations is 0"):
+        EvolutionSettings(n_generations=0)
     with pytest.raises(UsageError, match="n_promising is 1"):
         EvolutionSettings(n_promising=1)
 
