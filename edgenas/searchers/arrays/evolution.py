@@ -94,7 +94,7 @@ class Evolution:
         self.settings = settings or EvolutionSettings()
         self.rng = np.random.default_rng(seed)
         self._start = start
-        self._n_new = 0
+        self._n_better = 0
         self.axes = selection.axes()
         self.n_evaluated = self.n_costed = self.n_rounds = 0
         self.exhaustive = False
@@ -144,7 +144,7 @@ class Evolution:
         self._take(initial(self.selection, n_initial, self.rng))
         self._check_found()
         while not ended() and idle < _IDLE:
-            before, n_new = self.n_evaluated, self._n_new
+            before, n_better = self.n_evaluated, self._n_better
             around = self.genes[:0]
             if before >= min(self.settings.n_first, (limits.n_evaluations or before + 1) // 4):
                 around = self._look_around()
@@ -154,7 +154,8 @@ class Evolution:
                 self._take(np.concatenate([around, self._children()]))
                 around = around[:0]
             self.n_rounds += 1
-            idle = 0 if self._n_new > n_new else idle + 1
+            few = (self.n_evaluated - before) * _FEW < self._n_children
+            idle = idle + 1 if few and self._n_better == n_better else 0
 
     # -- internal --------------------------------------------------------------------------
 
@@ -193,14 +194,9 @@ class Evolution:
         self.n_costed += len(genes)
         return self.selection.signed(self.axes, genes)
 
-    def _fresh(self, genes: Genes) -> Ints:
-        rows = self.seen.fresh(genes)
-        self._n_new += len(rows)
-        return rows
-
     def _take(self, genes: Genes) -> None:
         """Evaluate what is new and within some budget, and take it in."""
-        genes = genes[self._fresh(genes)]
+        genes = genes[self.seen.fresh(genes)]
         costs = self._costs(genes)
         fine = np.flatnonzero(self.archive.within(costs))[: self._room]
         self._evaluate(genes[fine], costs[fine])
@@ -221,6 +217,7 @@ class Evolution:
         genes = np.concatenate([self.genes, genes[fine]])
         values = np.concatenate([self.values, values])
         rows = efficient(values, np.zeros(len(values), dtype=np.int64))
+        self._n_better += bool((rows >= len(self.genes)).any())
         self.genes, self.values = genes[rows], values[rows]
 
     def _children(self) -> Genes:
@@ -268,7 +265,7 @@ class Evolution:
             self.seen.keys(singles), return_index=True, return_inverse=True
         )
         distinct = singles[first]
-        self._fresh(distinct)
+        self.seen.fresh(distinct)
         own = self._costs(distinct)
         found = self._evaluate(distinct, own)
         gains = found[places].reshape(n, m) - accuracy[:, None]
@@ -325,8 +322,12 @@ _MOST_WEIGHT = 5
 _PER_ELITE = 25_000  # evaluations that are worth another elite a cell
 _SLACK = 0.05
 """Effects of two moves on a cost need not add up to the last bit: this much room is given."""
-_IDLE = 50
-"""Rounds that find nothing new end a run: the space within the budgets is known."""
+_IDLE, _FEW = 50, 10
+"""So many idle rounds in a row end a run: what the budgets allow is as good as known.
+
+Idle is a round that adds nothing to the front and of whose children hardly one in `_FEW` was both
+new and within a budget. Near the least cost of a space such rounds could go on for minutes.
+"""
 
 
 @cache

@@ -65,6 +65,23 @@ def test_the_same_seed_gives_the_same_in_one_run_of_all_budgets() -> None:
     assert run(1) != run(2)
 
 
+def test_a_budget_near_the_least_ends_when_little_is_left() -> None:
+    space = get("ofa_mbv3_w1.0")
+    cost = macs(space)
+    least = BudgetProgram(cost).least()[0]
+    front = select(
+        space,
+        {"n_macs": cost},
+        accuracy=lambda population: np.log(cost(population)) + population[:, 3] / 99,
+        budgets=[{"n_macs": 1.05 * least}],
+        limits=Limits(n_evaluations=10_000_000),
+    )
+    # Children that keep such a budget are few; most of the rounds would bring nothing.
+    assert front.statistics.n_costs < 400_000
+    assert front.statistics.n_evaluations < 100_000
+    assert least <= front.picks[0].values["n_macs"] <= 1.05 * least
+
+
 def test_several_objectives_and_constraints() -> None:
     space = get("mbv3_tiny")
     costs = {"n_macs": macs(space), "n_params": params(space), "peak": peak_activation_kib(space)}
