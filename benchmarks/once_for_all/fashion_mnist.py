@@ -5,8 +5,8 @@ Steps, each of which goes on where it was stopped: ``families`` trains the Mobil
 eight subnets, ``alone`` trains the same architectures alone, ``latency`` times everything on both
 runtimes, ``summary`` writes the figures and the plots. Several processes can share a step.
 
-What is finished is committed with the results, so that the hours need not be spent again; ``--work``
-with an empty folder begins anew.
+What is finished is committed with the results, so that its hours need not be spent again;
+``--work`` with an empty folder begins anew.
 
     python -m benchmarks.once_for_all.fashion_mnist --threads 2 shrink
 """
