@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgenas.cli.options import Json, Settings, settings_of
+from edgenas.cli.options import Json, Settings, settings_for
 from edgenas.cli.screen import show, show_json
 
 if TYPE_CHECKING:
@@ -27,16 +27,14 @@ def import_(
     json: Json = False,
 ) -> None:
     """Make the weights of a public once-for-all checkpoint a supernet of edgenas."""
-    from edgenas.core.errors import UsageError
     from edgenas.core.extras import require
 
-    if changes and space is None:
-        raise UsageError("--set changes a setting of a space: name the space with --space")
+    settings = settings_for(space, changes)
     require("safetensors")
     require("torch")
     from edgenas.oneshot.ofa_import import import_checkpoint
 
-    description = import_checkpoint(file, out, preset=space, settings=settings_of(changes))
+    description = import_checkpoint(file, out, preset=space, settings=settings)
     _show(out, description, json=json)
 
 

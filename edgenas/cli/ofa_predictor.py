@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgenas.cli.options import Json, Quiet, Settings, SpaceName, space_of, text_of
+from edgenas.cli.options import Json, Quiet, Settings, SpaceName, settings_for, space_of, text_of
 from edgenas.cli.screen import Watch, show, show_json, show_json_line, show_table
 
 if TYPE_CHECKING:
@@ -135,15 +135,15 @@ def evaluate(
 ) -> None:
     """Predict the accuracy of architectures, one a line (see 'edgenas predict')."""
     del json
+    from edgenas import spaces
     from edgenas.core.errors import UsageError
     from edgenas.evaluators.predictors import load_predictor
     from edgenas.study.architecture_lines import read_lines
 
-    if changes and space is None:
-        raise UsageError("--set changes a setting of a space: name the space with --space")
+    settings = settings_for(space, changes)
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage is {coverage}, allowed: more than 0, less than 1")
-    predictor = load_predictor(file, None if space is None else space_of(space, changes))
+    predictor = load_predictor(file, None if space is None else spaces.get(space, **settings))
     rows = read_lines(text_of(source), predictor.space, run=run)
     predictions = zip(*predictor.predict(rows, coverage=coverage), strict=True)
     known = predictor.has_intervals

@@ -152,6 +152,17 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
     return changes
 
 
+def settings_for(space: str | None, texts: list[str] | None) -> dict[str, Any]:
+    """Return the changes for a space that may be left unnamed: then there can be none.
+
+    Raises:
+        UsageError: changes and no space, or a text is not ``key=value``.
+    """
+    if texts and space is None:
+        raise UsageError("--set changes a setting of a space: name the space with --space")
+    return settings_of(texts)
+
+
 def space_of(name: str, settings: list[str] | None) -> SearchSpace:
     """Return the space `name` with its settings changed as ``key=value`` texts say.
 
