@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgenas.cli.options import Json, Settings, settings_for
+from edgenas.cli.options import Json, Settings, settings_of
 from edgenas.cli.screen import show, show_json
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def import_(
     """Make the weights of a public once-for-all checkpoint a supernet of edgenas."""
     from edgenas.core.extras import require
 
-    settings = settings_for(space, changes)
+    settings = settings_of(space, changes)
     require("safetensors")
     require("torch")
     from edgenas.oneshot.ofa_import import import_checkpoint

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgenas.cli.options import Json, Quiet, Settings, SpaceName, settings_for, space_of, text_of
+from edgenas.cli.options import Json, Quiet, Settings, SpaceName, settings_of, space_of, text_of
 from edgenas.cli.screen import Watch, show, show_json, show_json_line, show_table
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def evaluate(
     from edgenas.evaluators.predictors import load_predictor
     from edgenas.study.architecture_lines import read_lines
 
-    settings = settings_for(space, changes)
+    settings = settings_of(space, changes)
     if not 0 < coverage < 1:
         raise UsageError(f"--coverage is {coverage}, allowed: more than 0, less than 1")
     predictor = load_predictor(file, None if space is None else spaces.get(space, **settings))

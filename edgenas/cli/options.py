@@ -134,12 +134,14 @@ def kinds_of(texts: list[str] | None) -> tuple[Kind, ...]:
     return tuple(kind_named(name) for name in names)
 
 
-def settings_of(texts: list[str] | None) -> dict[str, Any]:
+def settings_of(space: str | None, texts: list[str] | None) -> dict[str, Any]:
     """Return the changes of a space's settings that ``key=value`` texts say; values are YAML.
 
     Raises:
-        UsageError: a text is not ``key=value``.
+        UsageError: a text is not ``key=value``, or there are texts and no space is named.
     """
+    if texts and space is None:
+        raise UsageError("--set changes a setting of a space: name the space with --space")
     changes: dict[str, Any] = {}
     for text in texts or []:
         key, sign, value = text.partition("=")
@@ -152,17 +154,6 @@ def settings_of(texts: list[str] | None) -> dict[str, Any]:
     return changes
 
 
-def settings_for(space: str | None, texts: list[str] | None) -> dict[str, Any]:
-    """Return the changes for a space that may be left unnamed: then there can be none.
-
-    Raises:
-        UsageError: changes and no space, or a text is not ``key=value``.
-    """
-    if texts and space is None:
-        raise UsageError("--set changes a setting of a space: name the space with --space")
-    return settings_of(texts)
-
-
 def space_of(name: str, settings: list[str] | None) -> SearchSpace:
     """Return the space `name` with its settings changed as ``key=value`` texts say.
 
@@ -173,4 +164,4 @@ def space_of(name: str, settings: list[str] | None) -> SearchSpace:
     """
     from edgenas import spaces
 
-    return spaces.get(name, **settings_of(settings))
+    return spaces.get(name, **settings_of(name, settings))

@@ -50,8 +50,9 @@ class Seen:
 class Archive:
     """Elites in cells of a grid over the costs.
 
-    Attributes are arrays of equal length: `genes`, `accuracy`, `costs`, and `expanded`, which says
-    whose neighbours were looked at. `best` and `best_genes` are by budget.
+    Attributes are arrays of equal length, by cell: `genes`, `accuracy` (the best of a cell first),
+    `costs`, `cells`, and `expanded`, which says whose neighbours were looked at. `best` and
+    `best_genes` are by budget.
 
     Args:
         n_genes: of the space.
@@ -101,18 +102,17 @@ class Archive:
             self._merge(genes[fine], accuracy[fine], costs[fine], cells[fine])
 
     def _merge(self, genes: Genes, accuracy: Floats, costs: Floats, cells: Ints) -> None:
+        """Find the elites of the cells that get something new; the others stay as they are."""
         touched = np.zeros(len(self._floors), dtype=bool)
         touched[cells] = True
-        again = np.flatnonzero(touched[self.cells])
-        rows = np.concatenate([again, np.arange(len(genes)) + len(self)])
-        n_before, new = len(self), np.zeros(len(genes), dtype=bool)
+        again = touched[self.cells]
+        rows = np.append(np.flatnonzero(again), np.arange(len(genes)) + len(self))
         self.genes = np.concatenate([self.genes, genes])
         self.accuracy = np.concatenate([self.accuracy, accuracy])
         self.costs = np.concatenate([self.costs, costs])
         self.cells = np.concatenate([self.cells, cells])
-        self.expanded = np.concatenate([self.expanded, new])
-        kept = np.setdiff1d(np.arange(n_before), again, assume_unique=True)
-        rows = np.concatenate([kept, self._elites(rows)])
+        self.expanded = np.append(self.expanded, np.zeros(len(genes), dtype=bool))
+        rows = np.append(np.flatnonzero(~again), self._elites(rows))
         rows = rows[np.lexsort((-self.accuracy[rows], self.cells[rows]))]
         self.genes, self.accuracy = self.genes[rows], self.accuracy[rows]
         self.costs, self.cells = self.costs[rows], self.cells[rows]
