@@ -325,8 +325,9 @@ _SLACK = 0.05
 _IDLE, _FEW = 50, 10
 """So many idle rounds in a row end a run: what the budgets allow is as good as known.
 
-Idle is a round that adds nothing to the front and evaluates less than one in `_FEW` of as many as it
-has children: the others came by before, or no budget allows them. Near the least cost of a space such rounds could go on for minutes.
+Idle is a round that adds nothing to the front and evaluates less than one architecture in `_FEW`
+children: the others came by before, or no budget allows them. Near the least cost of a space such
+rounds could go on for minutes.
 """
 
 
