@@ -21,7 +21,7 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.spaces import fold
 from edgenas.spaces.base import SearchSpace
 
-SCHEDULE = "ofa_cpu"
+SCHEDULE = "ofa_cpu_sandwich"
 SPACE = "mbv3_tiny"
 RESOLUTION = 28
 SEED = 0
@@ -36,11 +36,9 @@ FAMILIES = {
 def recipe(threads: int) -> TrainingSettings:
     """Return how everything is trained: the schedule, and alone as long as all of its phases.
 
-    The phases of the width, which the space does not have, are left out. The last phase, in which
-    all subnets learn, is longer for it, and the first shorter.
+    The phases of the width, which the space does not have, are left out.
     """
-    epochs = {"full": 10, "expansion2": 8, "width1": 0, "width2": 0}
-    changes = {phase: {"epochs": n} for phase, n in epochs.items()}
+    changes = {phase: {"epochs": 0} for phase in ("width1", "width2")}
     return scheduled(SCHEDULE, changes, threads=threads)
 
 

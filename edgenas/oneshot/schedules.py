@@ -6,7 +6,7 @@ kernels, then depths (two of them, then all), then expansions, with 1, 2 and 4 n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from edgenas.core.errors import UsageError, choices
@@ -41,6 +41,13 @@ def _shrinking(full: _Pace, *paces: _Pace, distillation: float = 1.0) -> tuple[P
         settings = {"n_subnets": 4, "distillation": distillation, **given}
         phases.append(_phase(name, pace, elastic, **settings))
     return tuple(phases)
+
+
+def _by_sandwich(phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    """Return the phases, the first as it is and the rest by the sandwich rule, each warmed up."""
+    changes: dict[str, Any] = {"rule": "sandwich", "n_subnets": 1, "distillation": 0.0}
+    first, *rest = (replace(phase, warmup_fraction=None) for phase in phases)
+    return (first, *(replace(phase, **changes) for phase in rest))
 
 
 def _phase(name: str, pace: _Pace, elastic: dict[str, Opening], **settings: Any) -> Phase:
@@ -79,11 +86,27 @@ OFA_CPU_SHORT = _shrinking(
     _Pace(4, 0.1),
 )
 
+# In every step the largest network goes on learning from the labels and teaches the smallest one:
+# with few epochs, where random networks seldom come near the smallest, that is worth the time.
+OFA_CPU_SANDWICH = _by_sandwich(
+    _shrinking(
+        _Pace(3, 0.2),
+        _Pace(2, 0.2),
+        _Pace(1, 0.2),
+        _Pace(2, 0.2),
+        _Pace(2, 0.2),
+        _Pace(20, 0.2),
+        _Pace(2, 0.2),
+        _Pace(20, 0.2),
+    )
+)
+
 SCHEDULES: dict[str, tuple[Phase, ...]] = {
     "sandwich": (),
     "ofa": OFA,
     "ofa_cpu": OFA_CPU,
     "ofa_cpu_short": OFA_CPU_SHORT,
+    "ofa_cpu_sandwich": OFA_CPU_SANDWICH,
 }
 """Phases by name; the sandwich has one, made of the settings around it."""
 

@@ -53,6 +53,17 @@ def test_one_network_alone_has_the_epochs_of_all_phases_together() -> None:
     assert (settings.threads, settings.weight_decay) == (2, 3e-5)
 
 
+def test_shrinking_by_the_sandwich_opens_the_same_in_the_same_order() -> None:
+    plain, sandwich = scheduled("ofa_cpu").phases, scheduled("ofa_cpu_sandwich").phases
+    assert [(p.name, p.elastic, p.sort_stage) for p in sandwich] == [
+        (p.name, p.elastic, p.sort_stage) for p in plain
+    ]
+    assert [p.rule for p in sandwich] == ["largest"] + ["sandwich"] * (len(plain) - 1)
+    assert not any(p.distillation for p in sandwich)  # no frozen teacher
+    first = spaces.get("mbv3_tiny")
+    assert scheduled("ofa_cpu_sandwich").alone(first).epochs == 30
+
+
 def test_epochs_beside_phases_have_to_agree() -> None:
     with pytest.raises(UsageError, match=r"epochs=3, but the phases have \d+; change those of"):
         replace(scheduled("ofa_cpu"), epochs=3)

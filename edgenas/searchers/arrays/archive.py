@@ -153,6 +153,20 @@ class Archive:
         kept = np.all(costs[:, None, :] <= self.budgets, axis=2)
         return np.asarray(np.any(kept, axis=1), dtype=np.bool_)
 
+    def best_within(self, costs: Floats) -> Floats:
+        """Return the accuracy that is known for no more than each of `costs`, by cells.
+
+        inf for costs beyond the last cell, -inf where nothing is known. Shape (n,).
+        """
+        best = np.full(len(self._floors), -np.inf)
+        cells, first = np.unique(self.cells, return_index=True)
+        best[cells] = self.accuracy[first]
+        grid = best.reshape([len(ends) for ends in self.edges])
+        for axis in range(grid.ndim):
+            np.maximum.accumulate(grid, axis=axis, out=grid)
+        cells = self._cells(costs)
+        return np.where(cells < 0, np.inf, grid.ravel()[cells])
+
     def _note_best(self, genes: Genes, accuracy: Floats, costs: Floats) -> None:
         if not len(genes):
             return

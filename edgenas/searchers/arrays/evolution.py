@@ -1,8 +1,9 @@
 """Evolution with local search over whole populations, for every budget in one run.
 
-Elites of neighbouring costs are crossed and mutated; around the best for each budget every choice
-of one part of the network is evaluated, and of all pairs of such choices those whose effects add up
-to most. That costs a few hundred evaluations an elite instead of ten thousand.
+Elites of neighbouring costs are crossed and mutated, and of the children those are evaluated that
+an additive model finds promising. Around the best for each budget every choice of one part of the
+network is evaluated, and of all pairs of such choices those whose effects add up to most. That
+costs a few hundred evaluations an elite instead of ten thousand.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edgenas.searchers.arrays.archive import Archive, Seen
 from edgenas.searchers.arrays.exact import efficient
 from edgenas.searchers.arrays.neighbours import Moves
 from edgenas.searchers.arrays.problem import Limits, Selection
+from edgenas.searchers.arrays.screen import Screen
 from edgenas.searchers.arrays.start import cell_edges, initial, target_budgets
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.listing import listing
@@ -35,7 +37,8 @@ class EvolutionSettings:
 
     Attributes:
         n_initial: architectures drawn at the start.
-        n_children: a generation.
+        n_children: evaluated in a generation.
+        n_drawn: children for each that is evaluated; 1 evaluates all.
         n_first: evaluations before neighbours are looked at for the first time.
         n_generations: between two looks at neighbours.
         n_expanded: elites a budget whose neighbours are looked at, each time.
@@ -51,6 +54,7 @@ class EvolutionSettings:
 
     n_initial: int = 6000
     n_children: int = 1000
+    n_drawn: int = 3
     n_first: int = 100_000
     n_generations: int = 1
     n_expanded: int = 1
@@ -64,8 +68,8 @@ class EvolutionSettings:
     mutated: float = 1.5
 
     def __post_init__(self) -> None:
-        positive = "n_initial n_children n_generations n_expanded n_pairs n_targets n_elites"
-        for name in positive.split():
+        positive = "n_initial n_children n_drawn n_generations n_expanded n_pairs n_targets"
+        for name in (*positive.split(), "n_elites"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}, allowed: 1 or more")
         if self.n_promising < 2:
@@ -103,6 +107,7 @@ class Evolution:
         edges = cell_edges(selection, self.axes, self.budgets)
         n_elites, distance = self.settings.n_elites, min(self.settings.distance, self._most_apart())
         self.seen, self.moves = Seen(self.space.n_genes), Moves(self.space)
+        self.screen = Screen(self.space)
         self.archive = Archive(
             self.space.n_genes,
             edges,
@@ -207,6 +212,7 @@ class Evolution:
         accuracy = self.selection.primary_values(genes)
         self.n_evaluated += len(genes)
         self._room -= len(genes)
+        self.screen.learn(genes, accuracy)
         self.archive.merge(genes, accuracy, costs)
         self._note_front(genes, accuracy, costs)
         return accuracy
@@ -221,7 +227,22 @@ class Evolution:
         self.genes, self.values = genes[rows], values[rows]
 
     def _children(self) -> Genes:
-        n, archive, rng = self._n_children, self.archive, self.rng
+        """Return the children of a generation, those of all that are drawn that promise most."""
+        n = self._n_children
+        if self.settings.n_drawn == 1 or not self.screen.ready:
+            return self._drawn(n)[0]
+        genes, parents = self._drawn(n * self.settings.n_drawn)
+        self.screen.fit()
+        archive, costs = self.archive, self._costs(genes)
+        # What the model leaves unexplained in a parent it leaves unexplained in the child.
+        known = archive.accuracy - self.screen(archive.genes)
+        margin = known[parents] + self.screen(genes) - archive.best_within(costs)
+        margin[~archive.within(costs)] = -np.inf
+        return genes[np.argpartition(-margin, n)[:n]]
+
+    def _drawn(self, n: int) -> tuple[Genes, Ints]:
+        """Return `n` children, and the elites that they have most genes of."""
+        archive, rng = self.archive, self.rng
         axis = self.n_rounds % archive.costs.shape[1] if archive.costs.shape[1] > 1 else None
         order = (
             np.arange(len(archive))
@@ -234,13 +255,14 @@ class Evolution:
         shape = (n, self.space.n_genes)
         share = rng.random((n, 1), dtype=np.float32) / 2
         taken = rng.random(shape, dtype=np.float32) < share
-        genes = np.where(taken, archive.genes[order[right]], archive.genes[order[left]])
+        parents = order[left]
+        genes = np.where(taken, archive.genes[order[right]], archive.genes[parents])
         rate = self.settings.mutated / self.space.n_genes
         changed = np.flatnonzero(rng.random(shape, dtype=np.float32).ravel() < rate)
         options = self.space.n_options[changed % self.space.n_genes]
         flat = genes.ravel()
         flat[changed] = (rng.random(len(changed)) * options).astype(np.int8)
-        return self.space.canonical(flat.reshape(shape))
+        return self.space.canonical(flat.reshape(shape)), parents
 
     def _look_around(self) -> Genes:
         """Evaluate what is one move from the best elites of some budgets; return what is more."""

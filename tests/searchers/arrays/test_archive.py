@@ -62,6 +62,9 @@ def test_an_archive_of_several_costs() -> None:
     kept.merge(genes, np.array([0.4, 0.3, 0.6, 0.9]), costs)
     assert sorted(kept.accuracy.tolist()) == [0.3, 0.4, 0.6, 0.9]
     assert kept.best.tolist() == [0.4, 0.6]
+    asked = np.array([[0.1, 1.0], [0.1, 99.0], [2.0, 1.0], [2.0, 99.0], [2.1, 1.0]])
+    assert kept.best_within(asked).tolist() == [0.3, 0.4, 0.6, 0.9, np.inf]
+    assert Archive(2, edges, budgets, n_elites=1, distance=1).best_within(asked)[0] == -np.inf
 
 
 def test_genes_that_make_other_designs_count_most() -> None:
