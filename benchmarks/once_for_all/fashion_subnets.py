@@ -45,12 +45,16 @@ def shrink(work: Work) -> None:
     if (work.folder / SUPERNET).exists():
         return
     seconds: defaultdict[str, float] = defaultdict(float, work.read(TIMES) or {})
+    losses: list[float] = []  # of the epoch, or what is left of it
 
     def on_step(report: StepReport) -> None:
         seconds[report.phase] += report.step_s
+        losses.append(report.loss)
         if report.step == report.n_steps:
             write_json(work.folder / TIMES, dict(seconds))
-            print(report.phase, report.epoch, f"{report.loss:.4f}", f"{sum(seconds.values()):.0f}s")
+            loss = sum(losses) / len(losses)
+            losses.clear()
+            print(report.phase, report.epoch, f"{loss:.4f}", f"{sum(seconds.values()):.0f}s")
 
     supernet = Supernet(space, seed=SEED)
     train_supernet(

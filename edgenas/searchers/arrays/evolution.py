@@ -58,8 +58,8 @@ class EvolutionSettings:
     n_first: int = 100_000
     n_generations: int = 1
     n_expanded: int = 1
-    n_pairs: int = 60
-    n_triples: int = 100
+    n_pairs: int = 30
+    n_triples: int = 40
     n_promising: int = 64
     n_tripled: int = 30
     n_targets: int = 8
@@ -253,12 +253,14 @@ class Evolution:
         steps = np.round(rng.normal(0, 2.0 * self.settings.n_elites, n)).astype(np.int64)
         right = np.clip(left + steps, 0, len(order) - 1)
         shape = (n, self.space.n_genes)
-        share = rng.random((n, 1), dtype=np.float32) / 2
-        taken = rng.random(shape, dtype=np.float32) < share
+        # Up to half of the genes: bytes are the cheapest random numbers.
+        share = rng.integers(0, 128, (n, 1), dtype=np.uint8)
+        taken = rng.integers(0, 256, shape, dtype=np.uint8) < share
         parents = order[left]
         genes = np.where(taken, archive.genes[order[right]], archive.genes[parents])
         rate = self.settings.mutated / self.space.n_genes
-        changed = np.flatnonzero(rng.random(shape, dtype=np.float32).ravel() < rate)
+        n_changed = rng.binomial(n * self.space.n_genes, min(rate, 1.0))
+        changed = rng.integers(0, n * self.space.n_genes, n_changed)
         options = self.space.n_options[changed % self.space.n_genes]
         flat = genes.ravel()
         flat[changed] = (rng.random(len(changed)) * options).astype(np.int8)
