@@ -42,13 +42,14 @@ class Screen:
         return self._n_learned >= _TIMES * len(self._moments)
 
     def learn(self, genes: Genes, values: Floats) -> None:
-        """Take in what was evaluated: (n, n_genes), canonical, and (n,)."""
-        codes = np.array(genes.T, order="C")
-        features = np.ones((len(self._moments), len(genes)), dtype=np.float32)
+        """Take in what was evaluated: (n, n_genes), canonical, and (n,); infinities say nothing."""
+        finite = np.isfinite(values)
+        codes = np.array(genes[finite].T, order="C")
+        features = np.ones((len(self._moments), codes.shape[1]), dtype=np.float32)
         np.equal(codes[self._gene], self._option[:, None], out=features[:-1])
         self._gram += features @ features.T
-        self._moments += features @ values.astype(np.float32)
-        self._n_learned += len(genes)
+        self._moments += features @ values[finite].astype(np.float32)
+        self._n_learned += codes.shape[1]
 
     def fit(self) -> None:
         """Set the effects to those of what was learned, and let the past fade."""

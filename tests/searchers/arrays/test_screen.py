@@ -48,6 +48,9 @@ def test_a_few_architectures_are_not_enough() -> None:
     assert not screen.ready
     screen.learn(rows(4000), additive()(rows(4000)))
     assert screen.ready
+    screen.learn(rows(2), np.array([np.inf, -np.inf]))  # passed over
+    screen.fit()
+    assert np.isfinite(screen(rows(3))).all()
 
 
 def test_children_that_are_evaluated_promise_more_than_those_that_are_drawn() -> None:
