@@ -76,6 +76,7 @@ class Archive:
         weights: Ints | None = None,
     ) -> None:
         self.edges, self.budgets = list(edges), budgets
+        self._widest = _widest(budgets)
         self.n_elites, self.distance = n_elites, distance
         # Small integers, which are exact as floats: sums of products of those are fast.
         self.weights = np.ones(n_genes, np.float32) if weights is None else np.float32(weights)
@@ -150,8 +151,13 @@ class Archive:
 
     def within(self, costs: Floats) -> npt.NDArray[np.bool_]:
         """Return which costs some budget allows, shape (n,)."""
-        kept = np.all(costs[:, None, :] <= self.budgets, axis=2)
-        return np.asarray(np.any(kept, axis=1), dtype=np.bool_)
+        found = np.zeros(len(costs), dtype=np.bool_)
+        for limits in self._widest:
+            kept = np.ones(len(costs), dtype=np.bool_)
+            for column, limit in zip(costs.T, limits, strict=True):
+                kept &= column <= limit
+            found |= kept
+        return found
 
     def best_within(self, costs: Floats) -> Floats:
         """Return the accuracy that is known for no more than each of `costs`, by cells.
@@ -202,3 +208,11 @@ class Archive:
             apart = unlike.astype(np.float32) @ self.weights
             rows = rows[apart >= self.distance]
         return np.sort(np.concatenate(taken)) if taken else rows
+
+
+def _widest(budgets: Floats) -> Floats:
+    """Return the budgets that no other one includes."""
+    distinct = np.unique(budgets, axis=0)
+    inside = (distinct[:, None, :] <= distinct[None, :, :]).all(axis=2)
+    widest: Floats = distinct[inside.sum(axis=1) == 1]  # each is inside itself
+    return widest

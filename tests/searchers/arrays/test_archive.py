@@ -113,3 +113,15 @@ def test_merging_bit_by_bit_keeps_the_best_of_every_cell() -> None:
         kept.merge(genes[again], accuracy[again], costs[again])
         np.testing.assert_array_equal(kept.genes, before)
     assert kept.expanded.tolist() == (kept.accuracy > 0.999).tolist()
+
+
+def test_budgets_that_others_include_do_not_widen_what_is_allowed() -> None:
+    budgets = np.array([[1.0, 9.0], [2.0, 5.0], [1.0, 9.0], [0.5, 9.0], [2.0, 4.0]])
+    edges = [np.array([1.0, 2.0]), np.array([5.0, 9.0])]
+    kept = Archive(1, edges, budgets, n_elites=1, distance=1)
+    costs = np.random.default_rng(0).uniform(0, 10, (500, 2))
+    costs[0] = (1.0, 9.0)
+    expected = (costs[:, None, :] <= budgets).all(axis=2).any(axis=1)
+    np.testing.assert_array_equal(kept.within(costs), expected)
+    assert expected.any()
+    assert not expected.all()
