@@ -60,8 +60,8 @@ class EvolutionSettings:
     n_expanded: int = 1
     n_pairs: int = 30
     n_triples: int = 40
-    n_promising: int = 40
-    n_tripled: int = 16
+    n_promising: int = 64
+    n_tripled: int = 30
     n_targets: int = 8
     n_elites: int = 13
     distance: int = 10
