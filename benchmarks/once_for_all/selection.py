@@ -193,7 +193,7 @@ if __name__ == "__main__":
         out=RESULTS,
         options={
             "--seeds": {"type": int, "default": 10},
-            "--evaluations": {"type": int, "default": 330_000},
+            "--evaluations": {"type": int, "default": 360_000},
             "--long-evaluations": {"type": int, "default": 3_000_000},
             "--long-seeds": {"type": int, "default": 2},
         },
