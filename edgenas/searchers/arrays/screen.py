@@ -21,7 +21,7 @@ class Screen:
 
     Two architectures that share most genes differ by little more than the sum of the effects of
     the others. That is far too rough to find the best one, and enough to pass over most of those
-    that are worse: a sum costs a fiftieth of an evaluation.
+    that are worse, at a small part of the price of an evaluation.
 
     Args:
         space: of the architectures.
