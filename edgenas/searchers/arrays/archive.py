@@ -34,17 +34,26 @@ class Seen:
 
     def fresh(self, population: Genes) -> Ints:
         """Return the rows of what is here for the first time, in order, and remember them."""
+        keys, rows = self._unknown(population)
+        if len(keys):
+            self._blocks.append(keys)
+        while len(self._blocks) > 1 and len(self._blocks[-2]) < 2 * len(self._blocks[-1]):
+            pair = np.concatenate([self._blocks.pop(), self._blocks.pop()])
+            self._blocks.append(np.sort(pair, kind="stable"))
+        return np.sort(rows)
+
+    def missing(self, population: Genes) -> Ints:
+        """Return the rows that `fresh` would return, and remember nothing."""
+        return np.sort(self._unknown(population)[1])
+
+    def _unknown(self, population: Genes) -> tuple[npt.NDArray[np.uint64], Ints]:
+        """Return the keys of what did not come by, in order, and the first row of each."""
         keys, first = np.unique(self.keys(population), return_index=True)
         known = np.zeros(len(keys), dtype=bool)
         for block in self._blocks:
             places = np.minimum(np.searchsorted(block, keys), len(block) - 1)
             known |= block[places] == keys
-        if not known.all():
-            self._blocks.append(keys[~known])
-        while len(self._blocks) > 1 and len(self._blocks[-2]) < 2 * len(self._blocks[-1]):
-            pair = np.concatenate([self._blocks.pop(), self._blocks.pop()])
-            self._blocks.append(np.sort(pair, kind="stable"))
-        return np.sort(first[~known])
+        return keys[~known], first[~known]
 
 
 class Archive:

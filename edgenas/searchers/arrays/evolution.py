@@ -232,6 +232,9 @@ class Evolution:
         if self.settings.n_drawn == 1 or not self.screen.ready:
             return self._drawn(n)[0]
         genes, parents = self._drawn(n * self.settings.n_drawn)
+        new = self.seen.missing(genes[:n])
+        if len(new) <= n // 2:  # little is left to choose from, as near the least cost of a space
+            return genes[new]
         self.screen.fit()
         archive, costs = self.archive, self._costs(genes)
         # What the model leaves unexplained in a parent it leaves unexplained in the child.

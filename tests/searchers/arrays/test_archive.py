@@ -47,7 +47,9 @@ def test_every_elite_is_looked_at_once() -> None:
 def test_seen_returns_the_first_of_equals_once() -> None:
     seen = Seen(3)
     rows = np.array([[0, 0, 1], [0, 1, 0], [0, 0, 1]], dtype=np.int8)
+    assert seen.missing(rows).tolist() == [0, 1]
     assert seen.fresh(rows).tolist() == [0, 1]
+    assert seen.missing(rows).tolist() == []
     assert seen.fresh(rows).tolist() == []
     assert seen.fresh(np.array([[2, 0, 1], [0, 1, 0]], dtype=np.int8)).tolist() == [0]
     assert len(np.unique(seen.keys(np.array(list(np.ndindex(9, 9, 9)), dtype=np.int8)))) == 729
