@@ -9,14 +9,38 @@ from typing import Any
 from edgenas.core.errors import UsageError, choices
 from edgenas.core.registry import Registry
 from edgenas.searchers.base import Searcher, SearchProblem
-from edgenas.searchers.nsga2 import Nsga2Searcher
+from edgenas.searchers.dpp_net import DppNetSearcher
+from edgenas.searchers.lemonade import LemonadeSearcher
+from edgenas.searchers.local_search import LocalSearchSearcher
+from edgenas.searchers.mnasnet import MnasNetSearcher
+from edgenas.searchers.monas import MonasSearcher
+from edgenas.searchers.netadapt import NetAdaptSearcher
+from edgenas.searchers.nsga2 import Nsga2Searcher, NsgaNetSearcher
+from edgenas.searchers.pnas import PnasSearcher
 from edgenas.searchers.predictor import PredictorSearcher
 from edgenas.searchers.random import RandomSearcher
+from edgenas.searchers.regularized_evolution import RegularizedEvolutionSearcher
+from edgenas.searchers.surrogate import SurrogateSearcher
 
 SEARCHERS: Registry[type[Searcher]] = Registry("searcher")
 """Searchers by name."""
 
-for _searcher in (RandomSearcher, Nsga2Searcher, PredictorSearcher):
+_ALL: tuple[type[Searcher], ...] = (
+    RandomSearcher,
+    LocalSearchSearcher,
+    RegularizedEvolutionSearcher,
+    Nsga2Searcher,
+    NsgaNetSearcher,
+    LemonadeSearcher,
+    NetAdaptSearcher,
+    MonasSearcher,
+    MnasNetSearcher,
+    PnasSearcher,
+    DppNetSearcher,
+    PredictorSearcher,
+    SurrogateSearcher,
+)
+for _searcher in _ALL:
     SEARCHERS.add(_searcher.name)(_searcher)
 
 
@@ -45,10 +69,20 @@ def make_searcher(
 
 __all__ = [
     "SEARCHERS",
+    "DppNetSearcher",
+    "LemonadeSearcher",
+    "LocalSearchSearcher",
+    "MnasNetSearcher",
+    "MonasSearcher",
+    "NetAdaptSearcher",
     "Nsga2Searcher",
+    "NsgaNetSearcher",
+    "PnasSearcher",
     "PredictorSearcher",
     "RandomSearcher",
+    "RegularizedEvolutionSearcher",
     "SearchProblem",
     "Searcher",
+    "SurrogateSearcher",
     "make_searcher",
 ]

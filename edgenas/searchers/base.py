@@ -125,6 +125,11 @@ class Searcher(ABC):
             "constraints": [str(constraint) for constraint in self.problem.constraints],
         }
 
+    def parent(self, arch: Architecture) -> Architecture | None:
+        """Return the architecture whose weights a proposed one may inherit, if there is one."""
+        del arch
+        return None
+
     # -- for the kinds of searchers --------------------------------------------------------
 
     @abstractmethod

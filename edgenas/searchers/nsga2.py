@@ -1,25 +1,24 @@
 """NSGA-II, elitist multi-objective evolution with constrained domination.
 
 Deb et al. 2002, A fast and elitist multiobjective genetic algorithm: NSGA-II,
-doi:10.1109/4235.996017.
+doi:10.1109/4235.996017. Lu et al. 2019 (NSGA-Net), arXiv:1810.03522, search architectures with it.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.pareto import constrained_ranks, crowding_distances
-from edgenas.searchers.base import Searcher, SearchProblem
-from edgenas.searchers.problem import Floats
+from edgenas.searchers.base import SearchProblem
+from edgenas.searchers.rounds import RoundSearcher
+from edgenas.searchers.told import Told
 
-_STREAM_DRAWS, _STREAM_OFFSPRING = 1, 2
+_STREAM_OFFSPRING = 2
 _OFFSPRING_CHUNKS = 64
 
 
@@ -41,35 +40,11 @@ class Nsga2Settings:
                 raise UsageError(f"{name} lies in [0, 1], got {value}")
 
 
-@dataclass(frozen=True, slots=True)
-class _Population:
-    """Told architectures: genes (n, n_genes), points (n, n_objectives), violations (n,)."""
+class Nsga2Searcher(RoundSearcher):
+    """NSGA-II: a round is a generation.
 
-    genes: Genes
-    points: Floats
-    violations: Floats
-
-    def order(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return ranks and crowding distances under constrained domination, each (n,)."""
-        ranks = constrained_ranks(self.points, self.violations)
-        crowding = np.zeros(len(ranks))
-        feasible = self.violations <= 0
-        crowding[feasible] = crowding_distances(self.points[feasible], ranks[feasible])
-        return ranks, crowding
-
-    def best(self, n: int) -> _Population:
-        """Return the `n` that survive: lower fronts first, lonelier first inside a front."""
-        ranks, crowding = self.order()
-        kept = np.lexsort((-crowding, ranks))[:n]
-        return _Population(self.genes[kept], self.points[kept], self.violations[kept])
-
-
-class Nsga2Searcher(Searcher):
-    """NSGA-II whose generations end by what was told, not by what was asked.
-
-    Generation g starts when g populations have been told. Its offspring are an endless
-    sequence that the survivors and the seed decide; whoever asks for more than a population gets
-    more of the same generation. When offspring are all known, random ones take their place.
+    Generation g starts when g populations have been told; its offspring are an endless sequence
+    that the survivors and the seed decide.
     """
 
     name = "nsga2"
@@ -79,79 +54,47 @@ class Nsga2Searcher(Searcher):
         self, problem: SearchProblem, *, seed: int = 0, settings: Nsga2Settings | None = None
     ) -> None:
         super().__init__(problem, seed=seed, settings=settings)
-        self._generation = 0
-        self._news: list[Evaluation] = []
-        self._survivors: _Population | None = None
-        self._ranking: tuple[Any, Any] = ((), ())
-        self._start_generation()
+        self._survivors: Told | None = None
 
-    def _propose(self) -> Genes | None:
-        row = None
-        if self._survivors is not None:
-            row = self._first_fresh(self._offspring)
-        if row is None:
-            row = self._first_fresh(self._draws)
-        return self._last_resort() if row is None else row
+    def _round_size(self) -> int:
+        return int(self.settings.population_size)
 
-    def _learn(self, evaluation: Evaluation) -> None:
-        self._news.append(evaluation)
-        if len(self._news) < self.settings.population_size:
-            return
-        pool = self._population(self._news)
+    def _end_round(self, news: list[Evaluation]) -> None:
+        pool = Told.of(news, self.problem.objectives, self.problem.space.n_genes)
         if self._survivors is not None:
-            old = self._survivors
-            pool = _Population(
-                np.concatenate([old.genes, pool.genes]),
-                np.concatenate([old.points, pool.points]),
-                np.concatenate([old.violations, pool.violations]),
-            )
+            pool = self._survivors + pool
         self._survivors = pool.best(self.settings.population_size)
-        self._ranking = self._survivors.order()
-        self._news = []
-        self._generation += 1
-        self._start_generation()
 
-    def _start_generation(self) -> None:
-        self._draws = self._random_candidates(_STREAM_DRAWS, self._generation)
-        self._offspring = self._candidates(self._make_offspring, n_chunks=_OFFSPRING_CHUNKS)
+    def _proposals(self) -> Iterator[Genes]:
+        if self._survivors is None:
+            return iter(())
+        return self._candidates(self._make_offspring, n_chunks=_OFFSPRING_CHUNKS)
 
     def _make_offspring(self, chunk: int) -> Genes:
-        """Return a population of children of the survivors."""
+        """Return a population of children of the survivors.
+
+        Parents win binary tournaments by the crowded comparison (section III-B).
+        """
         assert self._survivors is not None  # noqa: S101  # asked for after generation 0 only
-        rng = self._rng(_STREAM_OFFSPRING, self._generation, chunk)
+        rng = self._rng(_STREAM_OFFSPRING, self.round, chunk)
         n, space = self.settings.population_size, self.problem.space
-        left = self._survivors.genes[self._tournament(n, rng)]
-        right = self._survivors.genes[self._tournament(n, rng)]
+        left = self._survivors.genes[self._survivors.tournament(n, 2, rng)]
+        right = self._survivors.genes[self._survivors.tournament(n, 2, rng)]
         crossed = space.crossover(left, right, rng)
         mated = rng.random(n) < self.settings.crossover_probability
         children = np.where(mated[:, None], crossed, left)
         return space.mutate(children, rng, probability=self.settings.mutation_probability)
 
-    def _tournament(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return `n` winners of binary tournaments by the crowded comparison (section III-B)."""
-        ranks, crowding = self._ranking
-        one, two = rng.integers(0, len(ranks), (2, n))
-        better = (ranks[two] < ranks[one]) | (
-            (ranks[two] == ranks[one]) & (crowding[two] > crowding[one])
-        )
-        return np.asarray(np.where(better, two, one))
 
-    def _population(self, evaluations: list[Evaluation]) -> _Population:
-        goals = self.problem.objectives
-        genes = np.array([evaluation.arch.genes for evaluation in evaluations], dtype=np.int8)
-        points = np.array(
-            [
-                [goal.minimised(evaluation.values.get(goal.name, math.nan)) for goal in goals]
-                for evaluation in evaluations
-            ]
-        )
-        return _Population(genes, points, np.array([_violation(e) for e in evaluations]))
+@dataclass(frozen=True, slots=True)
+class NsgaNetSettings(Nsga2Settings):
+    """NSGA-Net's population: 40 networks, and as many offspring."""
+
+    population_size: int = 40
 
 
-def _violation(evaluation: Evaluation) -> float:
-    """Return 0 for complete, more for infeasible, inf for failed evaluations."""
-    if evaluation.status == "complete":
-        return 0.0
-    if evaluation.status == "failed":
-        return math.inf
-    return max(evaluation.violation, math.ulp(0.0))
+class NsgaNetSearcher(Nsga2Searcher):
+    """NSGA-II with the settings of NSGA-Net."""
+
+    name = "nsga_net"
+    Settings = NsgaNetSettings

@@ -67,7 +67,7 @@ class PredictorSearcher(Searcher):
         self._round = -1
         self._proposals: Iterator[Genes] = iter(())
         self._draws = self._random_candidates(_STREAM_DRAWS)
-        self._cheap = self._cheap_names()
+        self._cheap = problem.cheap_names
         self._dear = [goal for goal in problem.objectives if goal.name not in self._cheap]
 
     def _propose(self) -> Genes | None:
@@ -85,12 +85,6 @@ class PredictorSearcher(Searcher):
             self._complete.append(evaluation)
 
     # -- internal --------------------------------------------------------------------------
-
-    def _cheap_names(self) -> set[str]:
-        if self.problem.cheap is None:
-            return set()
-        space = self.problem.space
-        return set(self.problem.cheap(space.smallest()[None]))
 
     def _due(self) -> int:
         if not self._dear:

@@ -39,6 +39,13 @@ class SearchProblem:
     folds: Mapping[str, Fold] = field(default_factory=dict)
     learner: Learner | None = None
 
+    @property
+    def cheap_names(self) -> frozenset[str]:
+        """What `cheap` gives."""
+        if self.cheap is None:
+            return frozenset()
+        return frozenset(self.cheap(self.space.smallest()[None]))
+
     def violations(self, population: Genes) -> Floats:
         """Return how much each architecture breaks the cheap constraints, shape (n,)."""
         if self.cheap is None or not self.constraints:

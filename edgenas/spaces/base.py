@@ -175,6 +175,13 @@ class SearchSpace:
         features[rows, offsets + population] = self.active(population)
         return features
 
+    def features(self, population: Genes) -> list[np.ndarray]:
+        """Return what models of architectures read, in groups, each of shape (n, n_features).
+
+        One-hot genes here; a space whose genes say little on their own adds what they do together.
+        """
+        return [self.encode(population)]
+
     def check(self, population: Genes) -> None:
         """Refuse genes that are not of this space.
 

@@ -1,0 +1,132 @@
+"""Progressive searchers: architectures that grow gene by gene, and a surrogate that goes before.
+
+Level l sets the first l genes and leaves the others at their first option, the smallest (where
+there is a depth, those are the shallow networks; where a cell grows, the short cells). A round
+evaluates the K that are kept of all extensions of the round before; the surrogate learns from all
+evaluations so far. After the last level, rounds go on over the neighbours of the front, which is
+our extension: the papers end there.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgenas.core.architecture import Genes
+from edgenas.core.errors import UsageError
+from edgenas.core.evaluation import Evaluation
+from edgenas.searchers.base import SearchProblem
+from edgenas.searchers.goals import Goals
+from edgenas.searchers.neighbours import neighbours
+from edgenas.searchers.problem import Floats
+from edgenas.searchers.rounds import RoundSearcher
+from edgenas.searchers.told import Told
+
+if TYPE_CHECKING:
+    from edgenas.searchers.recurrent import RecurrentSurrogate
+
+_STREAM_WEIGHTS, _STREAM_TIES = 2, 3
+
+
+class ProgressiveSearcher(RoundSearcher):
+    """See the module; settings have `beam_size`, `n_hidden`, `rate` and `n_steps`."""
+
+    def __init__(self, problem: SearchProblem, *, seed: int = 0, settings: Any = None) -> None:
+        super().__init__(problem, seed=seed, settings=settings)
+        self.goals = Goals.of(problem)
+        self._complete: list[Evaluation] = []
+        self._beam: list[Evaluation] = []
+        self._known: set[bytes] = set()  # told in rounds that have ended
+
+    # -- for the kinds ---------------------------------------------------------------------
+
+    @abstractmethod
+    def _order(self, population: Genes, predicted: Floats) -> np.ndarray:
+        """Return the places of candidates in the order in which they are to be kept.
+
+        Args:
+            population: shape (n, n_genes).
+            predicted: the bought objective, minimised, shape (n,).
+        """
+
+    # -- the contract ----------------------------------------------------------------------
+
+    @cached_property
+    def levels(self) -> list[int]:
+        """Columns of the genes that have a choice, parents before what they make active."""
+        space = self.problem.space
+        rank = dict.fromkeys(range(space.n_genes), 0)
+        for column, (parent, _) in space.conditions.items():
+            rank[column] = rank[parent] + 1
+        return [c for c in sorted(rank, key=lambda c: (rank[c], c)) if space.n_options[c] > 1]
+
+    def _round_size(self) -> int:
+        return int(self.settings.beam_size)
+
+    def _proposals(self) -> Iterator[Genes]:
+        candidates = self._feasible(self._extensions())
+        if not len(candidates):
+            return iter(())
+        rng = self._rng(_STREAM_TIES, self.round)
+        candidates = candidates[rng.permutation(len(candidates))]
+        if not self._complete:
+            return iter(candidates)
+        return iter(candidates[self._order(candidates, self._surrogate(candidates))])
+
+    def _end_round(self, news: list[Evaluation]) -> None:
+        self._known.update(e.arch.row.tobytes() for e in news)
+        done = [e for e in news if e.status == "complete"]
+        self._complete += done
+        # A beam of failures alone would end the growth: the last sound one stays.
+        self._beam = done or self._beam
+        if not self._complete:
+            return
+        bought = self.goals.bought
+        genes = np.array([e.arch.genes for e in self._complete], dtype=np.int8)
+        values = np.array([bought.minimised(e.values[bought.name]) for e in self._complete])
+        self._surrogate.update(genes, values)
+
+    @cached_property
+    def _surrogate(self) -> RecurrentSurrogate:
+        from edgenas.searchers.recurrent import RecurrentSurrogate
+
+        return RecurrentSurrogate(
+            self.problem.space,
+            n_hidden=self.settings.n_hidden,
+            rate=self.settings.rate,
+            n_steps=self.settings.n_steps,
+            seed=int(self._rng(_STREAM_WEIGHTS).integers(2**31)),
+        )
+
+    def _extensions(self) -> Genes:
+        """Return every extension of the beam by the round's gene; past the last one, neighbours."""
+        space = self.problem.space
+        if self.round < len(self.levels):
+            before = [e.arch.row for e in self._beam] or [space.smallest()]
+            column = self.levels[self.round]
+            rows = np.repeat(np.array(before), int(space.n_options[column]), axis=0)
+            rows[:, column] = np.tile(np.arange(space.n_options[column]), len(before))
+            extended: Genes = np.unique(space.canonical(rows), axis=0)
+            return extended
+        best = Told.of(self._complete, self.problem.objectives, space.n_genes).front()
+        around = [neighbours(space, genes) for genes in best.genes]
+        found: Genes = np.unique(np.concatenate(around), axis=0) if around else best.genes
+        known = [row.tobytes() in self._known for row in found]
+        return np.asarray(found[~np.array(known, dtype=bool)])
+
+
+def check_progressive(settings: Any) -> None:
+    """Refuse settings that no run can use.
+
+    Raises:
+        UsageError: which one, and what is allowed.
+    """
+    for name in ("beam_size", "n_hidden", "n_steps"):
+        if getattr(settings, name) < 1:
+            raise UsageError(f"{name} is at least 1, got {getattr(settings, name)}")
+    if settings.rate <= 0:
+        raise UsageError(f"rate is above 0, got {settings.rate}")

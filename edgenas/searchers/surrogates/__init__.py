@@ -1,0 +1,1 @@
+"""Models of a dear objective that say how sure they are."""
