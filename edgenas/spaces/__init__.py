@@ -10,6 +10,8 @@ from edgenas.core.registry import Registry
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.fbnet import PRESETS as FBNET_PRESETS
 from edgenas.spaces.fbnet import fbnet
+from edgenas.spaces.mnasnet import PRESETS as MNASNET_PRESETS
+from edgenas.spaces.mnasnet import mnasnet
 from edgenas.spaces.mobilenets import PRESETS as MOBILENET_PRESETS
 from edgenas.spaces.mobilenets import mobilenet
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO_PRESETS
@@ -29,6 +31,7 @@ _FAMILIES: tuple[tuple[Callable[..., SearchSpace], Iterable[str]], ...] = (
     (fbnet, FBNET_PRESETS),
     (nas_bench_macro, NAS_BENCH_MACRO_PRESETS),
     (proxylessnas, PROXYLESSNAS_PRESETS),
+    (mnasnet, MNASNET_PRESETS),
     (mobilenet, MOBILENET_PRESETS),
 )
 for _family, _presets in _FAMILIES:

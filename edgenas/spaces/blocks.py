@@ -140,13 +140,7 @@ def _expand_mbconv(op: OpSpec) -> Graph:
         activation=function,
     )
     if op["se"]:
-        trunk, shape = builder.last, builder.shape
-        builder.then("se_pool", ops.global_avg_pool(shape))
-        squeezed = make_divisible(mid // 4)
-        builder.conv("se_reduce", squeezed, bias=True, norm=False, activation="relu")
-        builder.conv("se_expand", mid, bias=True, norm=False, activation="h_sigmoid")
-        gate, builder.last, builder.shape = builder.last, trunk, shape
-        builder.then("se_scale", ops.multiply(shape, (mid, 1, 1)), gate)
+        _excite(builder, make_divisible(mid // 4), gate="h_sigmoid")
     builder.conv("project", op.integer("out_channels"))
     if stride == 1 and op.in_shape[0] == op["out_channels"]:
         builder.then("shortcut", ops.add(builder.shape), "input")
@@ -161,14 +155,17 @@ def fbnet_block(  # noqa: PLR0913
     kernel: int,
     stride: int,
     groups: int,
+    n_depthwise: int = 1,
 ) -> OpSpec:
     """Return FBNet's inverted residual block.
 
     Expand, shuffle the channels if there are `groups`, depthwise, project; a shortcut where the
     shape is kept. Both 1x1 convolutions have `groups`; the first is there even if it widens
-    nothing. ReLU after the first two.
+    nothing. ReLU after the first two. Of several depthwise convolutions in a row the first has the
+    stride, and the ReLU stands after the last.
     Source: Wu et al. 2019 (FBNet), arXiv:1812.03443, figure 3.
     """
+    more = {"n_depthwise": n_depthwise} if n_depthwise > 1 else {}
     return OpSpec.make(
         "fbnet_block",
         in_shape,
@@ -177,6 +174,7 @@ def fbnet_block(  # noqa: PLR0913
         kernel=kernel,
         stride=stride,
         groups=groups,
+        **more,
     )
 
 
@@ -187,12 +185,88 @@ def _expand_fbnet_block(op: OpSpec) -> Graph:
     builder.conv("expand", mid, groups=groups, activation="relu")
     if groups > 1:
         builder.then("shuffle", ops.channel_shuffle(builder.shape, groups))
-    kernel = op.integer("kernel")
+    kernel, repeats = op.integer("kernel"), int(dict(op.attrs).get("n_depthwise", 1))
+    for i in range(1, repeats):
+        builder.conv(f"depthwise{i}", mid, kernel=kernel, stride=stride, groups=mid)
+        stride = 1  # the first has it
     builder.conv("depthwise", mid, kernel=kernel, stride=stride, groups=mid, activation="relu")
     builder.conv("project", op.integer("out_channels"), groups=groups)
     if stride == 1 and op.in_shape[0] == op["out_channels"]:
         builder.then("shortcut", ops.add(builder.shape), "input")
     return builder.graph()
+
+
+def mnas_layer(  # noqa: PLR0913
+    in_shape: Shape,
+    out_channels: int,
+    *,
+    mid_channels: int,
+    kernel: int,
+    stride: int,
+    se_channels: int,
+    skip: str,
+) -> OpSpec:
+    """Return a layer of MnasNet's space: a convolution or an inverted residual block, and a skip.
+
+    With `mid_channels` of 0 a plain convolution with ReLU; else expand (unless `mid_channels`
+    equals the input's), depthwise, project. A gate of squeeze and excitation (0 channels: none)
+    stands before the projection, or after the plain convolution. `skip` adds the input
+    (``identity``), its average over 3x3 pixels (``pool``) or nothing (``none``).
+    Source: Tan et al. 2019 (MnasNet), arXiv:1807.11626, section 4.1.
+
+    Raises:
+        SpaceError: a skip where the shape changes.
+    """
+    if skip != "none" and (stride > 1 or in_shape[0] != out_channels):
+        raise SpaceError(
+            f"a skip ({skip}) needs a layer that keeps its shape, got {in_shape[0]} to "
+            f"{out_channels} channels with stride {stride}"
+        )
+    return OpSpec.make(
+        "mnas_layer",
+        in_shape,
+        out_channels=out_channels,
+        mid_channels=mid_channels,
+        kernel=kernel,
+        stride=stride,
+        se_channels=se_channels,
+        skip=skip,
+    )
+
+
+@BLOCKS.add("mnas_layer")
+def _expand_mnas_layer(op: OpSpec) -> Graph:
+    builder, width = GraphBuilder(op.in_shape), op.integer("out_channels")
+    mid, kernel, stride = (op.integer(name) for name in ("mid_channels", "kernel", "stride"))
+    if mid == 0:
+        builder.conv("conv", width, kernel=kernel, stride=stride, activation="relu")
+    elif mid != op.in_shape[0]:
+        builder.conv("expand", mid, activation="relu")
+    if mid:
+        builder.conv("depthwise", mid, kernel=kernel, stride=stride, groups=mid, activation="relu")
+    if op["se_channels"]:
+        _excite(builder, op.integer("se_channels"), gate="sigmoid")
+    if mid:
+        builder.conv("project", width)
+    if op["skip"] == "identity":
+        builder.then("shortcut", ops.add(builder.shape), "input")
+    elif op["skip"] == "pool":
+        trunk, shape = builder.last, builder.shape
+        builder.last, builder.shape = "input", op.in_shape
+        builder.then("pool", ops.avg_pool2d(op.in_shape, kernel=3, stride=1, padding=1))
+        pooled, builder.last, builder.shape = builder.last, trunk, shape
+        builder.then("shortcut", ops.add(builder.shape), pooled)
+    return builder.graph()
+
+
+def _excite(builder: GraphBuilder, n_squeezed: int, *, gate: str) -> None:
+    """Append squeeze and excitation: the last value times a gate for every channel."""
+    trunk, shape = builder.last, builder.shape
+    builder.then("se_pool", ops.global_avg_pool(shape))
+    builder.conv("se_reduce", n_squeezed, bias=True, norm=False, activation="relu")
+    builder.conv("se_expand", shape[0], bias=True, norm=False, activation=gate)
+    opened, builder.last, builder.shape = builder.last, trunk, shape
+    builder.then("se_scale", ops.multiply(shape, (shape[0], 1, 1)), opened)
 
 
 def resnet_stem(

@@ -5,6 +5,9 @@ authors' public code decides: a skip that changes the shape is a 1x1 convolution
 and ReLU, and grouped blocks shuffle between the first 1x1 convolution and the depthwise one. The
 first 1x1 convolution is there at expansion 1, too: only so do the MACs of FBNet-A come out.
 ``fbnet_cifar`` is the geometry of HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584) for 32 pixels.
+FBNet-A, B and C, which the authors found, are spaces of one architecture; where their model zoo
+counts two 3x3 depthwise convolutions in a row, ``k3x2_e6``, which is none of the nine choices,
+stands for them.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec
 from edgenas.spaces.blocks import conv_block, fbnet_block
-from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, stage_layers
+from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, only, stage_layers
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -37,6 +40,9 @@ BLOCKS = {
 
 OPTIONS = (SKIP, *BLOCKS)
 """Options of every layer's gene."""
+
+TWICE = "k3x2_e6"
+"""Expansion 6 and two 3x3 depthwise convolutions: in the authors' networks, not in their space."""
 
 HW_NAS_BENCH_ORDER = (
     "k3_e1",
@@ -63,6 +69,8 @@ class FbnetSettings:
     head_width: int
     input_channels: int = 3
     n_classes: int = 1000
+    blocks: tuple[str, ...] = ()
+    """Every layer's block in one network that is given; empty: all choices are open."""
 
 
 _WIDTHS = (16, 24, 32, 64, 112, 184, 352)
@@ -81,8 +89,28 @@ _IMAGENET = FbnetSettings(
     head_width=1984,
 )
 
+
+def _published(head_width: int, blocks: str) -> FbnetSettings:
+    return replace(_IMAGENET, head_width=head_width, blocks=tuple(blocks.split()))
+
+
 PRESETS = {
     "fbnet": _IMAGENET,
+    "fbnet_a": _published(
+        1504,
+        """skip  k3_e3 k3_e1 skip skip  k5_e6 k3_e3 k5_e1 k3_e3  k5_e6 k5_e3 k5_e1_g2 k5_e6
+        k3_e6 k5_e1_g2 k5_e3 k3_e1_g2  k5_e6 k5_e6 k5_e3 k5_e6  k5_e6""",
+    ),
+    "fbnet_b": _published(
+        1984,
+        """k3_e1  k3_e6 k5_e1 k3_e1 k3_e1  k5_e6 k5_e3 k3_e6 k3x2_e6  k5_e6 k5_e1 skip k5_e3
+        k5_e6 k3_e1 k5_e1 k5_e3  k5_e6 k5_e1 k5_e6 k5_e6  k3_e6""",
+    ),
+    "fbnet_c": _published(
+        1984,
+        """k3_e1  k3_e6 skip k3_e1 k3_e1  k5_e6 k5_e3 k3x2_e6 k3_e6  k5_e6 k5_e3 k5_e6 k5_e6
+        k5_e6 k3x2_e6 k5_e6 k5_e3  k5_e6 k5_e6 k5_e6 k5_e6  k3_e6""",
+    ),
     "fbnet_cifar": replace(
         _IMAGENET,
         resolution=32,
@@ -112,7 +140,9 @@ class FbnetSpace(LayerwiseSpace):
                 activation="relu",
             ),
             layers=partial(stage_layers, stages=settings.stages),
-            options=lambda _: OPTIONS,
+            options=only(lambda _: (*OPTIONS, TWICE), settings.blocks)
+            if settings.blocks
+            else lambda _: OPTIONS,
             build=_build,
             parameters=parameters,
         )
@@ -147,7 +177,7 @@ def _build(layer: Layer, option: str) -> tuple[OpSpec, ...]:
                 layer.in_shape, layer.width, kernel=1, stride=layer.stride, activation="relu"
             ),
         )
-    kernel, expansion, groups = BLOCKS[option]
+    kernel, expansion, groups = (3, 6, 1) if option == TWICE else BLOCKS[option]
     return (
         fbnet_block(
             layer.in_shape,
@@ -156,5 +186,6 @@ def _build(layer: Layer, option: str) -> tuple[OpSpec, ...]:
             kernel=kernel,
             stride=layer.stride,
             groups=groups,
+            n_depthwise=2 if option == TWICE else 1,
         ),
     )

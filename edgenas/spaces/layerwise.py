@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any
 
 from edgenas.core.architecture import Genes
-from edgenas.core.errors import SpaceError
-from edgenas.core.ops import OpSpec, Shape
+from edgenas.core.errors import SpaceError, choices
+from edgenas.core.ops import NORM_EPSILON, OpSpec, Shape
 from edgenas.spaces.base import Factor, Gene, SearchSpace
 from edgenas.spaces.blocks import conv_block, conv_head, out_shape
 
@@ -101,6 +101,7 @@ class LayerwiseSpace(SearchSpace):
         options: names of a layer's blocks, the smallest first.
         build: makes the operators of a layer from the name of its block.
         parameters: see `SearchSpace`.
+        norm_epsilon: see `SearchSpace`.
     """
 
     def __init__(  # noqa: PLR0913
@@ -112,6 +113,7 @@ class LayerwiseSpace(SearchSpace):
         options: Callable[[Layer], tuple[str, ...]],
         build: Callable[[Layer, str], tuple[OpSpec, ...]],
         parameters: dict[str, Any],
+        norm_epsilon: float = NORM_EPSILON,
     ) -> None:
         stem = frame.stem()
         self.layers = row = tuple(layers(out_shape(stem)))
@@ -129,6 +131,7 @@ class LayerwiseSpace(SearchSpace):
             sequences=_sequences(
                 layer if not build(layer, options(layer)[0]) else None for layer in row
             ),
+            norm_epsilon=norm_epsilon,
         )
 
     def from_blocks(self, names: Sequence[str]) -> Genes:
@@ -140,6 +143,37 @@ class LayerwiseSpace(SearchSpace):
         if len(names) != self.n_genes:
             raise SpaceError(f"{self.name} has {self.n_genes} layers, got {len(names)} blocks")
         return self.parse(dict(zip((gene.name for gene in self.genes), names, strict=True)))
+
+
+def only(
+    options: Callable[[Layer], tuple[str, ...]], blocks: tuple[str, ...]
+) -> Callable[[Layer], tuple[str, ...]]:
+    """Return options of layers of which each has one only, its block of a given network.
+
+    Args:
+        options: all options of a layer; returned as they are where no blocks are given.
+        blocks: one a layer, in order.
+
+    Raises:
+        SpaceError: when a layer is asked for that has no block, or whose block is no option.
+    """
+    if not blocks:
+        return options
+    left: dict[str, str] = {}
+
+    def chosen(layer: Layer) -> tuple[str, ...]:
+        if layer.name not in left:
+            if len(left) == len(blocks):
+                raise SpaceError(f"{layer.name} has no block: {len(blocks)} are given")
+            left[layer.name] = blocks[len(left)]
+        if left[layer.name] not in options(layer):
+            raise SpaceError(
+                f"{layer.name} has no option {left[layer.name]}; "
+                f"{choices(left[layer.name], options(layer))}"
+            )
+        return (left[layer.name],)
+
+    return chosen
 
 
 def _sequences(skippable: Iterable[Layer | None]) -> tuple[tuple[str, ...], ...]:

@@ -47,7 +47,7 @@ def choose(preset: str, default: S, changes: Mapping[str, Any]) -> Chosen[S]:
 def _frozen(default: Any, value: Any) -> Any:
     if not isinstance(value, list | tuple):
         return value
-    if isinstance(default, tuple) and is_dataclass(default[0]):
+    if isinstance(default, tuple) and default and is_dataclass(default[0]):
         return tuple(_stage(type(default[0]), item) for item in value)
     return tuple(value)
 

@@ -1,7 +1,8 @@
 """ProxylessNAS: 21 layers of inverted residual blocks, which may be skipped where that can be.
 
 Cai et al. 2019 (ProxylessNAS), arXiv:1812.00332, section 4.2. Geometry and choices are those of
-the authors' public search code, whose Zero block under a shortcut is the skip here.
+the authors' public search code, whose Zero block under a shortcut is the skip here. The networks
+that they found for a phone, a GPU and a CPU are spaces of one architecture.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from edgenas.core.ops import OpSpec, Shape
+from edgenas.core.ops import NORM_EPSILON, OpSpec, Shape
 from edgenas.spaces.blocks import make_divisible, mbconv
-from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, stage_layers
+from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, only, stage_layers
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -22,7 +23,8 @@ SKIP = "skip"
 class ProxylessNasSettings:
     """Everything that makes one space of the family; widths are before the multiplier.
 
-    `first_kernels` are the choices of the block before the stages, which does not expand.
+    `first_kernels` are the choices of the block before the stages, which does not expand. `blocks`
+    names every layer's block in one network that is given; empty: all choices are open.
     """
 
     stem_width: int = 32
@@ -43,13 +45,52 @@ class ProxylessNasSettings:
     resolution: int = 224
     input_channels: int = 3
     n_classes: int = 1000
+    blocks: tuple[str, ...] = ()
+    norm_epsilon: float = NORM_EPSILON
 
     def width(self, base: int) -> int:
         """Return a width after the multiplier, a multiple of 8."""
         return make_divisible(base * self.width_multiplier)
 
 
-PRESETS = {"proxylessnas": ProxylessNasSettings()}
+def _published(
+    stem_width: int, widths: tuple[int, ...], head_width: int, blocks: str
+) -> ProxylessNasSettings:
+    """Return the settings of one network; `widths` are those of the first block and the stages."""
+    return ProxylessNasSettings(
+        stem_width=stem_width,
+        first_width=widths[0],
+        stages=tuple(map(Stage, widths[1:], (2, 2, 2, 1, 2, 1), (4, 4, 4, 4, 4, 1))),
+        head_width=head_width,
+        blocks=("k3_e1", *blocks.split()),
+        norm_epsilon=1e-3,
+    )
+
+
+PRESETS = {
+    "proxylessnas": ProxylessNasSettings(),
+    "proxylessnas_mobile": _published(
+        32,
+        (16, 32, 40, 80, 96, 192, 320),
+        1280,
+        """k5_e3 k3_e3 skip skip  k7_e3 k3_e3 k5_e3 k5_e3  k7_e6 k5_e3 k5_e3 k5_e3
+        k5_e6 k5_e3 k5_e3 k5_e3  k7_e6 k7_e6 k7_e3 k7_e3  k7_e6""",
+    ),
+    "proxylessnas_gpu": _published(
+        40,
+        (24, 32, 56, 112, 128, 256, 432),
+        1728,
+        """k5_e3 skip skip skip  k7_e3 skip skip k3_e3  k7_e6 skip skip k5_e3
+        k5_e6 skip k3_e3 k5_e3  k7_e6 k7_e6 k7_e6 k5_e6  k7_e6""",
+    ),
+    "proxylessnas_cpu": _published(
+        40,
+        (24, 32, 48, 88, 104, 216, 360),
+        1432,
+        """k3_e6 k3_e3 k3_e3 k3_e3  k3_e6 k3_e3 k3_e3 k5_e3  k3_e6 skip skip k3_e3
+        k5_e6 k3_e3 k3_e3 k3_e3  k5_e6 k5_e3 k5_e3 k3_e3  k5_e6""",
+    ),
+}
 """Settings by preset name."""
 
 
@@ -76,9 +117,10 @@ class ProxylessNasSpace(LayerwiseSpace):
                 activation="relu6",
             ),
             layers=partial(_layers, settings),
-            options=partial(_options, settings),
+            options=only(partial(_options, settings), settings.blocks),
             build=_build,
             parameters=parameters,
+            norm_epsilon=settings.norm_epsilon,
         )
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from edgenas.spaces import SPACES, from_parameters, get
 from edgenas.spaces.fbnet import PRESETS as FBNET
+from edgenas.spaces.mnasnet import PRESETS as MNASNET
 from edgenas.spaces.mobilenets import PRESETS as MOBILENETS
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO
 from edgenas.spaces.ofa_mbv3 import PRESETS as OFA_MBV3
@@ -62,6 +63,16 @@ class TestProxylessNas(SpaceContract):
     settings = {"name": "proxylessnas", "first_kernels": [3, 7]}  # noqa: RUF012
 
 
+class TestMnasNet(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "mnasnet"}  # noqa: RUF012
+
+
+class TestMnasNetOfAccelNasBench(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "mnasnet_accel", "resolution": 96}  # noqa: RUF012
+
+
 class TestNasBenchMacro(SpaceContract):
     factory = "edgenas.spaces:get"
     settings = {"name": "nas_bench_macro"}  # noqa: RUF012
@@ -78,7 +89,8 @@ class TestMobileNetV3(SpaceContract):
 
 
 def test_presets_are_spaces_by_name() -> None:
-    presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MOBILENETS}
+    presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MNASNET}
+    presets |= {*MOBILENETS}
     assert set(SPACES.names()) >= presets
     for name in presets:
         assert get(name).name == name

@@ -11,31 +11,20 @@ from edgenas.spaces.budget import BudgetProgram
 from edgenas.spaces.fbnet import BLOCKS, HW_NAS_BENCH_ORDER, OPTIONS, FbnetSpace, fbnet
 from edgenas.testing.space_contract import every_genes
 
-# The authors' networks, layer by layer. Where theirs has two 3x3 depthwise convolutions in a row,
-# which is none of the nine choices, k5_e6 stands here (in capitals).
-FBNET_A = """skip k3_e3 k3_e1 skip skip k5_e6 k3_e3 k5_e1 k3_e3 k5_e6 k5_e3 k5_e1_g2 k5_e6
-    k3_e6 k5_e1_g2 k5_e3 k3_e1_g2 k5_e6 k5_e6 k5_e3 k5_e6 k5_e6"""
-FBNET_B = """k3_e1 k3_e6 k5_e1 k3_e1 k3_e1 k5_e6 k5_e3 k3_e6 K5_E6 k5_e6 k5_e1 skip k5_e3
-    k5_e6 k3_e1 k5_e1 k5_e3 k5_e6 k5_e1 k5_e6 k5_e6 k3_e6"""
-FBNET_C = """k3_e1 k3_e6 skip k3_e1 k3_e1 k5_e6 k5_e3 K5_E6 k3_e6 k5_e6 k5_e3 k5_e6 k5_e6
-    k5_e6 K5_E6 k5_e6 k5_e3 k5_e6 k5_e6 k5_e6 k5_e6 k3_e6"""
-
 
 @pytest.mark.parametrize(
-    ("blocks", "head_width", "n_macs", "n_weights"),
+    ("name", "n_macs", "n_weights"),
     # MACs and weights (without batch norms and biases) as the authors' model zoo states them.
     [
-        (FBNET_A, 1504, 249_921_848, 4_286_480),
-        (FBNET_B, 1984, 295_561_032, 4_777_296),
-        (FBNET_C, 1984, 382_984_480, 5_520_784),
+        ("fbnet_a", 249_921_848, 4_286_480),
+        ("fbnet_b", 295_561_032, 4_777_296),
+        ("fbnet_c", 382_984_480, 5_520_784),
     ],
-    ids=["a", "b", "c"],
 )
-def test_published_networks_have_their_counts(
-    blocks: str, head_width: int, n_macs: int, n_weights: int
-) -> None:
-    space = get("fbnet", head_width=head_width)
-    row = space.from_blocks(blocks.lower().split())  # type: ignore[attr-defined]
+def test_published_networks_have_their_counts(name: str, n_macs: int, n_weights: int) -> None:
+    space = get(name)
+    assert isinstance(space, FbnetSpace)
+    row = space.largest()
     nodes = space.network(row).nodes
     convolutions = [node.op for node in nodes if node.op.kind == "conv2d"]
     weights = sum(
@@ -43,16 +32,17 @@ def test_published_networks_have_their_counts(
         * (op.in_shape[0] // op.integer("groups") * op.integer("kernel") ** 2)
         for op in convolutions
     )
-    weights += head_width * 1000
-    # A 5x5 kernel has 25 weights a channel, two 3x3 ones have 18.
-    widths = {8: (6 * 32, 28 * 28), 7: (6 * 32, 28 * 28), 14: (6 * 112, 14 * 14)}
-    for layer, block in enumerate(blocks.split()):
-        if block.isupper():
-            channels, pixels = widths[layer]
-            n_macs += (25 - 18) * channels * pixels
-            n_weights += (25 - 18) * channels
+    weights += space.settings.head_width * 1000
+    assert BudgetProgram(fold.macs(space)).size() == 1
     assert fold.macs(space)(row[None])[0] == n_macs
     assert weights == n_weights
+
+
+def test_blocks_of_a_given_network_are_one_a_layer_and_options() -> None:
+    with pytest.raises(SpaceError, match=r"stage7\.layer0 has no block: 21 are given"):
+        get("fbnet", blocks=["k3_e1"] * 21)
+    with pytest.raises(SpaceError, match="has no option k7_e1; "):
+        get("fbnet", blocks=["k7_e1"] * 22)
 
 
 def test_the_space_has_its_published_size() -> None:
