@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 from ai_edge_litert.interpreter import Interpreter
 
+from edgenas import spaces
 from edgenas.core import ops
 from edgenas.core.counts import n_macs
 from edgenas.core.ops import Graph, OpSpec
@@ -22,6 +23,12 @@ from edgenas.spaces.blocks import conv_block, expand, mbv3_head
 from edgenas.testing.reference import evaluate
 
 Array = np.ndarray[Any, Any]
+
+
+def small(name: str) -> SearchSpace:
+    """Return a space, of those for large images one for smaller ones where that does not matter."""
+    return spaces.get(name, resolution=64) if name == "mnasnet" else spaces.get(name)
+
 
 RUNTIMES = {
     "onnxruntime": (to_onnx.lower, onnx_operators),
@@ -120,7 +127,7 @@ def check_pieces(runtime: str, space: SearchSpace, rows: list[Array], **options:
             pieces.append(profiled[op])
         alone = joined(pieces)
         if runtime == "onnxruntime" and options.get("precision") == "int8":
-            ends = {op.in_shape for _, op in space.ops(row) if starts_with_pool(op)}
+            ends = {op.in_shape for _, op in space.ops(row) if pools_its_input(op)}
             exported, alone = (without_layout(one, ends) for one in (exported, alone))
         assert differences(exported, alone) == []
         assert exported.n_macs == alone.n_macs == n_macs(network)
@@ -130,8 +137,11 @@ def check_pieces(runtime: str, space: SearchSpace, rows: list[Array], **options:
     return outside
 
 
-def starts_with_pool(op: OpSpec) -> bool:
-    return expand(op).nodes[0].op.kind == "global_avg_pool"
+_POOLS = ("global_avg_pool", *ops.POOLS)
+
+
+def pools_its_input(op: OpSpec) -> bool:
+    return any(n.op.kind in _POOLS and "input" in n.inputs for n in expand(op).nodes)
 
 
 def without_layout(execution: Execution, in_shapes: set[tuple[int, ...]]) -> Execution:
@@ -143,7 +153,7 @@ def without_layout(execution: Execution, in_shapes: set[tuple[int, ...]]) -> Exe
     pooled = {
         operator: replace(operator, layout="")
         for operator in execution.compute
-        if operator.kind == "global_avg_pool" and operator.in_shape in in_shapes
+        if operator.kind in _POOLS and operator.in_shape in in_shapes
     }
     compute = tuple(pooled.get(operator, operator) for operator in execution.compute)
     return replace(execution, compute=compute)

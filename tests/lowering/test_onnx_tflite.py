@@ -24,6 +24,7 @@ from edgenas.spaces.blocks import (
     expand,
     fbnet_block,
     mbconv,
+    mnas_layer,
     pool_head,
     resnet_stem,
 )
@@ -77,6 +78,41 @@ def test_random_grouped_blocks(
     shape = (2 * pairs, height, width)
     block = fbnet_block(shape, 2 * out_pairs, mid_channels=2 * pairs * expansion, **attributes)
     check_both(expand(block))
+
+
+@settings(max_examples=40)
+@given(
+    in_channels=st.integers(1, 20),
+    out_channels=st.integers(1, 20),
+    expansion=st.sampled_from((0, 1, 3)),
+    kernel=st.sampled_from((3, 5)),
+    stride=st.sampled_from((1, 2)),
+    se_channels=st.sampled_from((0, 3)),
+    skip=st.sampled_from(("none", "identity", "pool")),
+    height=st.integers(1, 12),
+    width=st.integers(1, 12),
+)
+def test_random_layers_of_mnasnet(
+    in_channels: int,
+    out_channels: int,
+    expansion: int,
+    kernel: int,
+    stride: int,
+    se_channels: int,
+    skip: str,
+    height: int,
+    width: int,
+) -> None:
+    op = mnas_layer(
+        (in_channels, height, width),
+        out_channels if skip == "none" else in_channels,
+        mid_channels=in_channels * expansion,
+        kernel=kernel,
+        stride=stride if skip == "none" else 1,
+        se_channels=se_channels,
+        skip=skip,
+    )
+    check_both(expand(op))
 
 
 @settings(max_examples=40)

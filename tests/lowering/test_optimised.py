@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import pytest
 
-from edgenas import spaces
 from edgenas.core.counts import n_macs
 from edgenas.core.errors import ExportError
 from edgenas.lowering import onnx as to_onnx
@@ -24,7 +23,7 @@ from edgenas.spaces.blocks import (
     mbconv,
     resnet_stem,
 )
-from tests.lowering.answers import RUNTIMES, check_pieces
+from tests.lowering.answers import RUNTIMES, check_pieces, small
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -38,12 +37,13 @@ from tests.lowering.answers import RUNTIMES, check_pieces
         ("fbnet", 2),
         ("fbnet_cifar", 6),
         ("nas_bench_macro", 6),
+        ("mnasnet", 6),
         ("resnet_tiny", 6),
         ("ofa_resnet50", 0),
     ],
 )
 def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int) -> None:
-    space = spaces.get(space_name)
+    space = small(space_name)
     rows = [space.smallest(), *space.sample(n, np.random.default_rng(5))]
     if n:  # else the largest takes too long
         rows.append(space.largest())

@@ -33,6 +33,7 @@ from tests.lowering.answers import (
     check_pieces,
     run_onnx,
     run_tflite,
+    small,
 )
 
 Array = np.ndarray[Any, Any]
@@ -136,12 +137,13 @@ def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
         ("ofa_mbv3_w1.2", 0),
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
+        ("mnasnet", 2),
         ("resnet_tiny", 2),
         ("ofa_resnet50", 0),
     ],
 )
 def test_whole_networks_in_int8(name: str, n: int) -> None:
-    space = spaces.get(name)
+    space = small(name)
     for row in [space.smallest(), *space.sample(n, np.random.default_rng(1))]:
         graph = space.network(row)
         weights = random_weights(graph, seed=3)
@@ -310,13 +312,14 @@ class TestAgainstTheMakersQuantisers:
         ("proxylessnas", 0),
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
+        ("mnasnet", 2),
         ("resnet_tiny", 2),
     ],
 )
 def test_network_runs_what_its_pieces_run(
     runtime: str, precision: str, space_name: str, n: int
 ) -> None:
-    space = spaces.get(space_name)
+    space = small(space_name)
     rows = [space.largest(), *space.sample(n, np.random.default_rng(5))]
     outside = check_pieces(runtime, space, rows, precision=precision)
     assert precision == "float16" or outside == []
