@@ -14,7 +14,6 @@ import numpy as np
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.pareto import non_dominated
 from edgenas.searchers.base import SearchProblem
 from edgenas.searchers.neighbours import neighbours
 from edgenas.searchers.problem import Floats
@@ -87,8 +86,10 @@ class LocalSearchSearcher(RoundSearcher):
         rng = self._rng(_STREAM_ORDER, *map(int, genes), 1)
         around = around[rng.permutation(len(around))]
         points = self._if_as_good(front.points[member], around)
-        together = non_dominated(np.concatenate([front.points, points]))[len(front) :]
-        return around[np.argsort(~together, kind="stable")]
+        # By the front, not by each other: the fastest would leave nothing to the others.
+        no_worse = np.all(front.points[None] <= points[:, None], axis=2)
+        beaten = np.any(no_worse, axis=1)
+        return around[np.argsort(beaten, kind="stable")]
 
     def _if_as_good(self, point: Floats, around: Genes) -> Floats:
         """Return the points of `around`, with the dear values of `point`, shape (n, ...)."""

@@ -131,7 +131,7 @@ class MnasNetSearcher(PolicySearcher):
         )
 
     def _update(self) -> Update:
-        from edgenas.searchers.policy_updates import ProximalPolicy
+        from edgenas.searchers.neural.updates import ProximalPolicy
 
         chosen = self.settings
         return ProximalPolicy(

@@ -106,7 +106,7 @@ class MonasSearcher(PolicySearcher):
         return found[:, None]
 
     def _update(self) -> Update:
-        from edgenas.searchers.policy_updates import Reinforce
+        from edgenas.searchers.neural.updates import Reinforce
 
         return Reinforce(
             self.controller,

@@ -27,13 +27,14 @@ import numpy.typing as npt
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
+from edgenas.core.extras import require
 from edgenas.searchers.base import SearchProblem
 from edgenas.searchers.goals import Goals
 from edgenas.searchers.problem import Floats
 from edgenas.searchers.rounds import RoundSearcher
 
 if TYPE_CHECKING:
-    from edgenas.searchers.controller import Controller
+    from edgenas.searchers.neural.controller import Controller
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class PolicySearcher(RoundSearcher):
     """See the module; settings have what `check_controller` reads, and what the update reads."""
 
     def __init__(self, problem: SearchProblem, *, seed: int = 0, settings: Any = None) -> None:
+        require("torch")  # now, not after the first evaluations
         super().__init__(problem, seed=seed, settings=settings)
         self.goals = Goals.of(problem)
         self._values: dict[bytes, Floats] = {}  # the bought one as it is, then the costs
@@ -110,7 +112,7 @@ class PolicySearcher(RoundSearcher):
     @cached_property
     def controller(self) -> Controller:
         """The controller; it loads torch."""
-        from edgenas.searchers.controller import Controller
+        from edgenas.searchers.neural.controller import Controller
 
         return Controller(
             self.problem.space,

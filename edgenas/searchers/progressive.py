@@ -19,6 +19,7 @@ import numpy as np
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
+from edgenas.core.extras import require
 from edgenas.searchers.base import SearchProblem
 from edgenas.searchers.goals import Goals
 from edgenas.searchers.neighbours import neighbours
@@ -27,7 +28,7 @@ from edgenas.searchers.rounds import RoundSearcher
 from edgenas.searchers.told import Told
 
 if TYPE_CHECKING:
-    from edgenas.searchers.recurrent import RecurrentSurrogate
+    from edgenas.searchers.neural.recurrent import RecurrentSurrogate
 
 _STREAM_WEIGHTS, _STREAM_TIES = 2, 3
 
@@ -36,6 +37,7 @@ class ProgressiveSearcher(RoundSearcher):
     """See the module; settings have `beam_size`, `n_hidden`, `rate` and `n_steps`."""
 
     def __init__(self, problem: SearchProblem, *, seed: int = 0, settings: Any = None) -> None:
+        require("torch")  # now, not after the first evaluations
         super().__init__(problem, seed=seed, settings=settings)
         self.goals = Goals.of(problem)
         self._complete: list[Evaluation] = []
@@ -92,7 +94,7 @@ class ProgressiveSearcher(RoundSearcher):
 
     @cached_property
     def _surrogate(self) -> RecurrentSurrogate:
-        from edgenas.searchers.recurrent import RecurrentSurrogate
+        from edgenas.searchers.neural.recurrent import RecurrentSurrogate
 
         return RecurrentSurrogate(
             self.problem.space,

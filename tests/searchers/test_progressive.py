@@ -8,9 +8,9 @@ import pytest
 from edgenas.core.errors import UsageError
 from edgenas.searchers import DppNetSearcher, PnasSearcher, make_searcher
 from edgenas.searchers.dpp_net import DppNetSettings
+from edgenas.searchers.neural.recurrent import RecurrentSurrogate
 from edgenas.searchers.pnas import PnasSettings
 from edgenas.searchers.progressive import ProgressiveSearcher
-from edgenas.searchers.recurrent import RecurrentSurrogate
 from edgenas.testing.searcher_contract import (
     SearcherContract,
     every_architecture,

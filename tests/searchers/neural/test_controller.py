@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from edgenas.searchers.controller import Controller, gene_order
+from edgenas.searchers.neural.controller import Controller, gene_order
+from edgenas.searchers.neural.updates import ProximalPolicy, Reinforce
 from edgenas.searchers.policy import Lesson
-from edgenas.searchers.policy_updates import ProximalPolicy, Reinforce
 from edgenas.spaces.base import Factor, Gene, SearchSpace
 from edgenas.testing.searcher_contract import every_architecture, tiny_space
 

@@ -1,8 +1,7 @@
 """A recurrent controller: an LSTM that writes an architecture gene by gene.
 
 Zoph and Le 2017, arXiv:1611.01578, section 3.1: what was chosen last goes in, the probabilities of
-the next gene's options come out. Of all searchers' modules, this one, `policy_updates` and
-`recurrent` load torch.
+the next gene's options come out.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from edgenas.searchers.controller import Controller
+from edgenas.searchers.neural.controller import Controller
 from edgenas.searchers.policy import Lesson
 
 

@@ -1,0 +1,1 @@
+"""Controllers and surrogates that are neural networks: these modules load torch."""
