@@ -69,8 +69,10 @@ def gains_of_two(points: Floats, front: Floats, reference: Floats) -> Floats:
 def _general(points: Floats, weights: Floats, front: Floats, reference: Floats) -> Floats:
     """Return the gains of the candidates whose best possible points look best; 0 for the others."""
     hopeful = points.min(axis=1)
-    fronts = ranks(hopeful)
-    looked = np.lexsort((-crowding_distances(hopeful, fronts), fronts))[:_MOST_GENERAL]
+    together = np.concatenate([hopeful, front])
+    fronts = ranks(together)
+    order = np.lexsort((-crowding_distances(together, fronts), fronts))
+    looked = order[order < len(points)][:_MOST_GENERAL]
     before = hypervolume(front, reference) if len(front) else 0.0
     gains = np.zeros(len(points))
     for i in looked:

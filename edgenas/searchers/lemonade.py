@@ -65,7 +65,7 @@ class LemonadeSearcher(RoundSearcher):
         self._parents: dict[bytes, bytes] = {}
 
     def parent(self, arch: Architecture) -> Architecture | None:
-        """Return the architecture that `arch` was made from (see `Searcher.parent`)."""
+        """Return what a proposal of this generation was made from (see `Searcher.parent`)."""
         found = self._parents.get(arch.row.tobytes())
         if found is None:
             return None
@@ -75,6 +75,7 @@ class LemonadeSearcher(RoundSearcher):
         return int(self.settings.n_first if self.round == 0 else self.settings.n_accepted)
 
     def _end_round(self, news: list[Evaluation]) -> None:
+        self._parents.clear()  # a replay, which asks for nothing in between, knows none of them
         complete = [e for e in news if e.status == "complete"]
         told = Told.of(complete, self.problem.objectives, self.problem.space.n_genes)
         if len(told):

@@ -17,6 +17,7 @@ from edgenas.searchers.policy import PolicySearcher, Update, check_controller
 from edgenas.searchers.problem import Floats
 from edgenas.searchers.rewards import weighted_product
 
+_LEAST_COST = 1e-9
 _EXPONENTS = {"soft": (-0.07, -0.07), "hard": (0.0, -1.0)}
 
 
@@ -89,6 +90,10 @@ class MnasNetSearcher(PolicySearcher):
                 f"minimize, got {self.goals.bought.name} and {self._cost.name}"
             )
         self._target = self._given_target()
+        if self._target is not None and self._target <= 0:
+            raise UsageError(
+                f"mnasnet's target for {self._cost.name} is above 0, got {self._target:g}"
+            )
 
     @property
     def n_conditions(self) -> int:
@@ -105,8 +110,11 @@ class MnasNetSearcher(PolicySearcher):
         if self._target is not None:
             return np.array([self._target])
         spread = self._spread(self._cost.name, column)
-        # Middles of equal shares of the logarithm between the least and the greatest.
-        low, high = np.log(spread[spread > 0][[0, -1]])
+        positive = spread[spread > 0]
+        if not len(positive):
+            raise UsageError(f"mnasnet needs costs above 0; no {self._cost.name} is")
+        # Upper ends of equal shares of the logarithm between the least and the greatest.
+        low, high = np.log(positive[[0, -1]])
         steps = np.arange(1, self.n_conditions + 1) / self.n_conditions
         return np.asarray(np.exp(low + (high - low) * steps))
 
@@ -122,9 +130,10 @@ class MnasNetSearcher(PolicySearcher):
     def _rewards(self, values: Floats) -> Floats:
         column = 1 + self.goals.costs.index(self._cost)
         alpha, beta = self._exponents()
+        cost = np.maximum(values[:, column], _LEAST_COST)  # a power of 0 would be infinite
         return np.stack(
             [
-                weighted_product(values[:, 0], values[:, column], target, alpha=alpha, beta=beta)
+                weighted_product(values[:, 0], cost, target, alpha=alpha, beta=beta)
                 for target in self._targets(column)
             ],
             axis=1,

@@ -26,8 +26,8 @@ class MonasSettings:
 
     Attributes:
         reward: one of `REWARDS`.
-        alpha: weight of the accuracy in the mixed reward; None asks for the front, under
-            `n_weights` weights.
+        alpha: weight of the accuracy in the mixed reward, which alone reads it; None asks for the
+            front, under `n_weights` weights.
         threshold: of the constrained rewards: the most of `cost`, in its unit, or the least
             accuracy.
         cost: of the constrained rewards; empty: the first one. The mixed one takes the mean of all.
@@ -77,6 +77,11 @@ class MonasSearcher(PolicySearcher):
         super().__init__(problem, seed=seed, settings=settings)
         if self.settings.reward != "mixed" or self.goals.costs:
             self._cost = self.goals.cost(self.settings.cost, self.name)
+        if self.settings.reward != "mixed" and self.goals.bought.direction != "maximize":
+            raise UsageError(
+                f"monas's {self.settings.reward} reward raises an objective that is to maximize, "
+                f"got {self.goals.bought.name}; take reward 'mixed'"
+            )
 
     @property
     def n_conditions(self) -> int:

@@ -23,7 +23,6 @@ from edgenas.searchers.neighbours import changes_by_gene, neighbours
 from edgenas.searchers.problem import Floats
 
 _STREAM_DRAWS, _STREAM_STARTS = 1, 2
-_N_STARTS = 256  # that come to nothing in a row before there is no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class NetAdaptSearcher(Searcher):
     the first one that is not cheap.
 
     Raises:
-        UsageError: no objective is cheap, or nothing but cheap ones.
+        UsageError: no cost is cheap.
     """
 
     name = "netadapt"
@@ -150,7 +149,7 @@ class NetAdaptSearcher(Searcher):
 
     def _go_on(self) -> None:
         """Take every step whose proposals are all known, and begin again where there is none."""
-        for _ in range(_N_STARTS):
+        while True:
             while self._step is not None and all(
                 row.tobytes() in self._known for row in self._step.proposals
             ):
@@ -173,7 +172,7 @@ class NetAdaptSearcher(Searcher):
         for changes in changes_by_gene(self.problem.space, chosen):
             feasible = self._feasible(changes)
             costs = self._costs(feasible)
-            fits = np.flatnonzero(costs <= budget)
+            fits = np.flatnonzero((costs <= budget) & (costs < cost))
             if len(fits):
                 proposals.append(feasible[fits[costs[fits].argmax()]])
             elif len(costs) and costs.min() < cost:

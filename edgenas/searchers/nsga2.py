@@ -24,7 +24,10 @@ _OFFSPRING_CHUNKS = 64
 
 @dataclass(frozen=True, slots=True)
 class Nsga2Settings:
-    """Defaults of the paper; a mutation probability of None is one gene of `n_genes`."""
+    """Defaults of the paper; a mutation probability of None is one gene of `n_genes`.
+
+    One gene of a child changes in any case: a child that is its parent would teach nothing.
+    """
 
     population_size: int = 100
     crossover_probability: float = 0.9

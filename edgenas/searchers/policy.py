@@ -4,7 +4,7 @@ A front needs many rewards, a paper has one. So the controller is asked under co
 weights of the costs, several targets), in turn; one condition is the paper's case. An architecture
 is evaluated once and teaches under all conditions and in later updates too: weighted by the
 probability of being drawn now over that of having been drawn then, the gradients stay those of each
-condition's own policy.
+condition's own policy (of what was drawn: architectures that somebody else chose count as well).
 
 Costs that are free are not learned from evaluations alone. A reward is split into what it would be
 at a typical accuracy, whose gradient any number of unevaluated draws gives, and the rest, which
@@ -133,7 +133,7 @@ class PolicySearcher(RoundSearcher):
 
     def _drawn(self, chunk: int) -> Genes:
         n = self.settings.batch_size
-        conditions = (np.arange(n) + chunk * n) % self.n_conditions
+        conditions = (np.arange(n) + (self.round + chunk) * n) % self.n_conditions
         return self.controller.sample(conditions, self._rng(_STREAM_DRAWN, self.round, chunk))
 
     def _end_round(self, news: list[Evaluation]) -> None:

@@ -47,10 +47,18 @@ class SearchProblem:
         return frozenset(self.cheap(self.space.smallest()[None]))
 
     def violations(self, population: Genes) -> Floats:
-        """Return how much each architecture breaks the cheap constraints, shape (n,)."""
-        if self.cheap is None or not self.constraints:
+        """Return how much each architecture breaks the cheap constraints, shape (n,).
+
+        inf where a cheap objective is not a finite number: nothing can be made of that.
+        """
+        if self.cheap is None:
             return np.zeros(len(population))
-        return total_violations(self.constraints, self.cheap(population), len(population))
+        costs = self.cheap(population)
+        broken = total_violations(self.constraints, costs, len(population))
+        for goal in self.objectives:
+            if goal.name in costs:
+                broken[~np.isfinite(np.asarray(costs[goal.name], dtype=np.float64))] = np.inf
+        return broken
 
     def sample(self, n: int, rng: np.random.Generator) -> Genes:
         """Return `n` random architectures, shape (n, n_genes); they may break constraints."""

@@ -9,6 +9,7 @@ our extension: the papers end there.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Iterator
 from functools import cached_property
@@ -41,8 +42,11 @@ class ProgressiveSearcher(RoundSearcher):
         super().__init__(problem, seed=seed, settings=settings)
         self.goals = Goals.of(problem)
         self._complete: list[Evaluation] = []
-        self._beam: list[Evaluation] = []
+        self._valued: dict[bytes, float] = {}  # the bought objective, minimised
         self._known: set[bytes] = set()  # told in rounds that have ended
+        self._level = 0
+        self._beam: Genes = problem.space.smallest()[None]
+        self._plan()
 
     # -- for the kinds ---------------------------------------------------------------------
 
@@ -67,30 +71,54 @@ class ProgressiveSearcher(RoundSearcher):
         return [c for c in sorted(rank, key=lambda c: (rank[c], c)) if space.n_options[c] > 1]
 
     def _round_size(self) -> int:
-        return int(self.settings.beam_size)
+        return self._n_round
 
     def _proposals(self) -> Iterator[Genes]:
-        candidates = self._feasible(self._extensions())
-        if not len(candidates):
-            return iter(())
         rng = self._rng(_STREAM_TIES, self.round)
-        candidates = candidates[rng.permutation(len(candidates))]
-        if not self._complete:
+        candidates = self._candidates_now[rng.permutation(len(self._candidates_now))]
+        if not len(candidates) or not self._valued:
             return iter(candidates)
         return iter(candidates[self._order(candidates, self._surrogate(candidates))])
 
     def _end_round(self, news: list[Evaluation]) -> None:
-        self._known.update(e.arch.row.tobytes() for e in news)
-        done = [e for e in news if e.status == "complete"]
-        self._complete += done
-        # A beam of failures alone would end the growth: the last sound one stays.
-        self._beam = done or self._beam
-        if not self._complete:
-            return
         bought = self.goals.bought
-        genes = np.array([e.arch.genes for e in self._complete], dtype=np.int8)
-        values = np.array([bought.minimised(e.values[bought.name]) for e in self._complete])
-        self._surrogate.update(genes, values)
+        for evaluation in news:
+            self._known.add(evaluation.arch.row.tobytes())
+            value = evaluation.values.get(bought.name, math.nan)
+            # What breaks a limit on accuracy says how accurate it is, too.
+            if evaluation.status != "failed" and math.isfinite(value):
+                self._valued[evaluation.arch.row.tobytes()] = bought.minimised(value)
+        self._complete += [e for e in news if e.status == "complete"]
+        if self._valued:
+            genes = np.array([np.frombuffer(key, dtype=np.int8) for key in self._valued])
+            self._surrogate.update(genes, np.array(list(self._valued.values())))
+        if self._level < len(self.levels):
+            self._grow()
+        self._plan()
+
+    def _grow(self) -> None:
+        """Keep the best of this level's extensions that are known, and go on to the next level.
+
+        The one that leaves the gene at its first option is among them, and has been known longer.
+        """
+        keys = [row.tobytes() for row in self._extended]
+        rows = [i for i, key in enumerate(keys) if key in self._valued]
+        if rows:  # else the last sound beam stays
+            known = self._extended[rows]
+            values = np.array([self._valued[keys[i]] for i in rows])
+            self._beam = known[self._order(known, values)[: self.settings.beam_size]]
+        self._level += 1
+
+    def _plan(self) -> None:
+        """Set what the round that begins evaluates: levels of which all is known are passed by."""
+        while True:
+            self._extended = self._feasible(self._extensions())
+            fresh = np.array([row.tobytes() not in self._known for row in self._extended], bool)
+            if fresh.any() or self._level >= len(self.levels):
+                break
+            self._grow()
+        self._candidates_now = self._extended[fresh]
+        self._n_round = max(1, min(int(fresh.sum()), int(self.settings.beam_size)))
 
     @cached_property
     def _surrogate(self) -> RecurrentSurrogate:
@@ -105,20 +133,18 @@ class ProgressiveSearcher(RoundSearcher):
         )
 
     def _extensions(self) -> Genes:
-        """Return every extension of the beam by the round's gene; past the last one, neighbours."""
+        """Return the beam with every option of the level's gene; past the last one, neighbours."""
         space = self.problem.space
-        if self.round < len(self.levels):
-            before = [e.arch.row for e in self._beam] or [space.smallest()]
-            column = self.levels[self.round]
-            rows = np.repeat(np.array(before), int(space.n_options[column]), axis=0)
-            rows[:, column] = np.tile(np.arange(space.n_options[column]), len(before))
+        if self._level < len(self.levels):
+            column = self.levels[self._level]
+            rows = np.repeat(self._beam, int(space.n_options[column]), axis=0)
+            rows[:, column] = np.tile(np.arange(space.n_options[column]), len(self._beam))
             extended: Genes = np.unique(space.canonical(rows), axis=0)
             return extended
         best = Told.of(self._complete, self.problem.objectives, space.n_genes).front()
         around = [neighbours(space, genes) for genes in best.genes]
         found: Genes = np.unique(np.concatenate(around), axis=0) if around else best.genes
-        known = [row.tobytes() in self._known for row in found]
-        return np.asarray(found[~np.array(known, dtype=bool)])
+        return found
 
 
 def check_progressive(settings: Any) -> None:

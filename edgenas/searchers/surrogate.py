@@ -49,7 +49,7 @@ class SurrogateSettings:
     Attributes:
         n_first: random architectures before the first fit.
         n_between: evaluations between two fits.
-        model: ``process`` (Gaussian process) or ``ensemble`` (trees).
+        model: ``process`` (Gaussian process) or ``ensemble`` (perceptrons).
         acquisition: ``gain`` (expected hypervolume improvement) or ``pareto``.
         deviations: of ``pareto``: how far above its mean an objective is hoped to be.
         n_pool: architectures that the models look at, in a space too large to be listed.
@@ -160,6 +160,8 @@ class SurrogateSearcher(RoundSearcher):
             parts.append(self._children(front, n // 2, rng))
         pool = self._unknown(self._feasible(np.concatenate(parts)))
         for _ in range(_N_GENERATIONS):
+            if not len(pool):
+                break
             best = pool[np.argsort(-self._worth(pool, models), kind="stable")][:_N_PARENTS]
             news = self._feasible(self._children(best, n // 2, rng))
             pool = self._unknown(np.concatenate([best, news]))
@@ -219,7 +221,10 @@ class SurrogateSearcher(RoundSearcher):
     def _reference(self, costs: Mapping[str, Any]) -> Floats:
         """Return the worst known value of every objective, minimised, shape (n_objectives,)."""
         told = [
-            max((g.minimised(e.values[g.name]) for e in self._complete), default=-math.inf)
+            max(
+                (g.minimised(e.values[g.name]) for e in self._valued if g.name in e.values),
+                default=-math.inf,
+            )
             for g in self.problem.objectives
         ]
         free = [

@@ -21,7 +21,15 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec
 from edgenas.spaces.blocks import conv_block, fbnet_block
-from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, only, stage_layers
+from edgenas.spaces.layerwise import (
+    Frame,
+    Layer,
+    LayerwiseSpace,
+    Stage,
+    check_blocks,
+    only,
+    stage_layers,
+)
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -146,6 +154,7 @@ class FbnetSpace(LayerwiseSpace):
             build=_build,
             parameters=parameters,
         )
+        check_blocks(self, settings.blocks)
 
     def from_hw_nas_bench(self, numbers: Sequence[int]) -> Genes:
         """Return canonical genes from the numbers of `HW_NAS_BENCH_ORDER`, one a layer.

@@ -145,6 +145,16 @@ class LayerwiseSpace(SearchSpace):
         return self.parse(dict(zip((gene.name for gene in self.genes), names, strict=True)))
 
 
+def check_blocks(space: LayerwiseSpace, blocks: tuple[str, ...]) -> None:
+    """Refuse a given network that has more blocks than the space has layers.
+
+    Raises:
+        SpaceError: it has.
+    """
+    if len(blocks) > space.n_genes:
+        raise SpaceError(f"{space.name} has {space.n_genes} layers, got {len(blocks)} blocks")
+
+
 def only(
     options: Callable[[Layer], tuple[str, ...]], blocks: tuple[str, ...]
 ) -> Callable[[Layer], tuple[str, ...]]:

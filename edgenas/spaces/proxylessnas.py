@@ -13,7 +13,15 @@ from typing import Any
 
 from edgenas.core.ops import NORM_EPSILON, OpSpec, Shape
 from edgenas.spaces.blocks import make_divisible, mbconv
-from edgenas.spaces.layerwise import Frame, Layer, LayerwiseSpace, Stage, only, stage_layers
+from edgenas.spaces.layerwise import (
+    Frame,
+    Layer,
+    LayerwiseSpace,
+    Stage,
+    check_blocks,
+    only,
+    stage_layers,
+)
 from edgenas.spaces.presets import choose
 
 SKIP = "skip"
@@ -122,6 +130,7 @@ class ProxylessNasSpace(LayerwiseSpace):
             parameters=parameters,
             norm_epsilon=settings.norm_epsilon,
         )
+        check_blocks(self, settings.blocks)
 
 
 def proxylessnas(preset: str, **changes: Any) -> ProxylessNasSpace:

@@ -52,6 +52,7 @@ def test_a_replay_hands_over_the_same_parents() -> None:
     asked = searcher.ask(4)
     assert again.ask(4) == asked
     assert [again.parent(arch) for arch in asked] == [searcher.parent(arch) for arch in asked]
+    assert [again.parent(e.arch) for e in told] == [searcher.parent(e.arch) for e in told]
 
 
 def test_children_where_the_cheap_objectives_are_thin_are_evaluated_more_often() -> None:

@@ -86,3 +86,13 @@ def test_a_cost_is_needed() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         MnasNetSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_costs_of_zero_leave_rewards_finite() -> None:
+    searcher = MnasNetSearcher(tiny_problem(), settings=MnasNetSettings(target=80.0))
+    assert np.isfinite(searcher._rewards(np.array([[0.75, 0.0]]))).all()
+
+
+def test_a_limit_of_zero_is_no_target() -> None:
+    with pytest.raises(UsageError, match="target for latency_ms is above 0, got 0"):
+        MnasNetSearcher(tiny_problem(0.0))

@@ -108,3 +108,25 @@ def test_an_unknown_cost_is_refused() -> None:
     settings = {"reward": "constrained_cost", "threshold": 1.0, "cost": "energy_mj"}
     with pytest.raises(UsageError, match="'energy_mj' is no cost here"):
         make_searcher("monas", tiny_problem(), settings=settings)
+
+
+def test_every_weight_is_aimed_at_in_small_batches_too() -> None:
+    searcher = MonasSearcher(tiny_problem(), settings=MonasSettings(batch_size=4, n_weights=8))
+    aimed: list[int] = []
+    sample = searcher.controller.sample
+
+    def noting(conditions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if len(conditions) == 4:  # proposals; free draws are more
+            aimed.extend(conditions.tolist())
+        return sample(conditions, rng)
+
+    searcher.controller.sample = noting  # type: ignore[method-assign]
+    run(searcher, 40)
+    assert set(aimed) == set(range(8))
+
+
+def test_a_constrained_reward_needs_something_to_raise() -> None:
+    problem = SearchProblem(tiny_space(), (objective("latency_ms"), objective("n_macs")))
+    settings = {"reward": "constrained_cost", "threshold": 1.0}
+    with pytest.raises(UsageError, match="is to maximize, got latency_ms"):
+        make_searcher("monas", problem, settings=settings)

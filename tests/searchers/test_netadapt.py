@@ -137,3 +137,28 @@ def test_without_a_cheap_cost_there_is_nothing_to_lower() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make_searcher("netadapt", tiny_problem(), settings=settings)
+
+
+def test_costs_that_do_not_differ_end_every_descent() -> None:
+    goals = (objective("accuracy"), objective("latency_ms"))
+    problem = SearchProblem(
+        tiny_space(), goals, cheap=lambda rows: {"latency_ms": np.zeros(len(rows))}
+    )
+    searcher = make_searcher("netadapt", problem)
+    for _ in range(60):
+        for arch in searcher.ask(1):
+            searcher.tell([Evaluation(arch, "complete", {"accuracy": 0.5, "latency_ms": 0.0})])
+    assert searcher.n_told == 60
+
+
+def test_a_replay_passes_by_any_number_of_descents() -> None:
+    settings = {"first_reduction": 0.9}
+    searcher = make_searcher("netadapt", tiny_problem(), settings=settings)
+    told = []
+    while len(told) < 290:
+        (arch,) = searcher.ask(1)
+        told.append(Evaluation(arch, "complete", values(arch.row)))
+        searcher.tell(told[-1:])
+    again = make_searcher("netadapt", tiny_problem(), settings=settings)
+    again.tell(told)
+    assert again.ask(2) == searcher.ask(2)

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from edgenas.core.errors import UsageError
-from edgenas.searchers import DppNetSearcher, PnasSearcher, make_searcher
+from edgenas.core.evaluation import Evaluation
+from edgenas.core.objective import Constraint, objective
+from edgenas.searchers import DppNetSearcher, PnasSearcher, SearchProblem, make_searcher
 from edgenas.searchers.dpp_net import DppNetSettings
 from edgenas.searchers.neural.recurrent import RecurrentSurrogate
 from edgenas.searchers.pnas import PnasSettings
 from edgenas.searchers.progressive import ProgressiveSearcher
+from edgenas.spaces.base import Factor, Gene, SearchSpace
 from edgenas.testing.searcher_contract import (
     SearcherContract,
     every_architecture,
@@ -33,24 +36,57 @@ class TestDppNetContract(SearcherContract):
     settings: ClassVar = SMALL
 
 
-def changed_columns(rows: np.ndarray) -> set[int]:
-    return set(np.flatnonzero((rows != 0).any(axis=0)).tolist())
-
-
 @pytest.mark.parametrize("kind", [PnasSearcher, DppNetSearcher])
-def test_a_round_sets_one_more_gene_of_what_the_last_one_evaluated(
+def test_a_level_sets_one_more_gene_of_what_the_last_one_kept(
     kind: type[ProgressiveSearcher],
 ) -> None:
     searcher = kind(tiny_problem(), settings=kind.Settings(beam_size=2, n_hidden=8, n_steps=5))
-    levels, beam = searcher.levels, [tiny_space().smallest()]
-    for level in range(len(levels)):
-        told = run(searcher, 2)
-        rows = np.array([e.arch.genes for e in told], np.int8)
-        assert changed_columns(rows) <= set(levels[: level + 1])
-        for row in rows:
-            others = [c for c in range(len(row)) if c != levels[level]]
-            assert any((row[others] == np.array(before)[others]).all() for before in beam)
-        beam = [e.arch.row for e in told if e.status == "complete"] or beam
+    levels, seen = searcher.levels, {tuple(tiny_space().smallest().tolist())}
+    while searcher._level < len(levels):
+        level, beam = searcher._level, set(map(tuple, searcher._beam.tolist()))
+        assert len(beam) <= 2
+        assert beam <= seen
+        for evaluation in run(searcher, searcher._round_size()):
+            genes = evaluation.arch.genes
+            assert {c for c, option in enumerate(genes) if option} <= set(levels[: level + 1])
+            assert any(_others(genes, levels[level]) == _others(b, levels[level]) for b in beam)
+            seen.add(genes)
+
+
+def _others(genes: tuple[int, ...], column: int) -> tuple[int, ...]:
+    return genes[:column] + genes[column + 1 :]
+
+
+def binary(n: int) -> SearchSpace:
+    genes = tuple(Gene(f"g{i}", (0, 1)) for i in range(n))
+    factors = tuple(Factor(gene.name, (gene.name,), lambda _: ()) for gene in genes)
+    return SearchSpace("binary", genes, factors, parameters={}, n_classes=2)
+
+
+@pytest.mark.parametrize("kind", [PnasSearcher, DppNetSearcher])
+@pytest.mark.parametrize("best", [0, 1])
+def test_first_options_are_kept_where_they_are_better(
+    kind: type[ProgressiveSearcher], best: int
+) -> None:
+    space = binary(8)
+    problem = SearchProblem(space, (objective("accuracy"),))
+    searcher = kind(problem, settings=kind.Settings(beam_size=2, n_hidden=8))
+    while searcher._level < 8:
+        for arch in searcher.ask(1):
+            accuracy = np.mean(np.array(arch.genes) == best)
+            searcher.tell([Evaluation(arch, "complete", {"accuracy": float(accuracy)})])
+    assert searcher._beam[0].tolist() == [best] * 8
+    assert searcher.n_told <= 1 + 2 * 8  # nothing but extensions
+
+
+def test_what_breaks_a_limit_on_accuracy_is_learned_from_too() -> None:
+    problem = SearchProblem(binary(6), (objective("accuracy"),), (Constraint("accuracy", 0.95),))
+    searcher = PnasSearcher(problem, settings=PnasSettings(beam_size=2, n_hidden=8))
+    for _ in range(14):
+        (arch,) = searcher.ask(1)
+        accuracy = float(np.mean(arch.genes))
+        searcher.tell([Evaluation(arch, "infeasible", {"accuracy": accuracy}, None, 0.1)])
+    assert searcher._beam[0].sum() >= 4
 
 
 class Oracle:
@@ -73,9 +109,8 @@ def test_pnas_keeps_the_most_accurate_and_dpp_net_the_front() -> None:
     pnas, dpp_net = with_oracle(PnasSearcher), with_oracle(DppNetSearcher)
     told = run(pnas, 3)  # the three depths
     dpp_net.tell(told)
-    around = pnas._extensions()
-    known = {e.arch.genes for e in told}
-    fresh = np.array([row for row in around if tuple(row.tolist()) not in known], np.int8)
+    fresh = pnas._candidates_now
+    assert not {e.arch.genes for e in told} & set(map(tuple, fresh.tolist()))
     costs = tiny_costs(fresh)
     best = fresh[np.argsort(-costs["accuracy"])][:3]
     assert [arch.genes for arch in pnas.ask(3)] == list(map(tuple, best.tolist()))

@@ -60,3 +60,14 @@ def _draw(program: BudgetProgram, budget: float, n: int, rng: np.random.Generato
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UsageError, match="seed is not negative"):
         RandomSearcher(tiny_problem(), seed=-1)
+
+
+def test_what_costs_no_finite_number_is_not_proposed() -> None:
+    space = spaces.get("mbv3_tiny")
+
+    def cheap(rows: np.ndarray) -> dict[str, np.ndarray]:
+        return {"latency_ms": np.where(rows[:, 0] == 0, np.nan, 1.0)}
+
+    goals = (objective("accuracy"), objective("latency_ms"))
+    searcher = RandomSearcher(SearchProblem(space, goals, cheap=cheap), seed=0)
+    assert all(arch.genes[0] > 0 for arch in searcher.ask(50))

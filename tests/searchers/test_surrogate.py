@@ -127,3 +127,26 @@ def test_a_limit_on_what_is_bought_is_learned() -> None:
 def test_wrong_settings_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SurrogateSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_nothing_complete_and_three_objectives_is_no_error() -> None:
+    def cheap(population: Genes) -> dict[str, np.ndarray]:
+        return {**tiny_latency(population), "n_params": population.sum(axis=1).astype(np.float64)}
+
+    goals = (objective("accuracy"), objective("latency_ms"), objective("n_params"))
+    problem = SearchProblem(tiny_space(), goals, (Constraint("accuracy", 0.999),), cheap)
+    searcher = SurrogateSearcher(problem, seed=0, settings=SMALL)
+    for _ in range(20):
+        (arch,) = searcher.ask(1)
+        values = {k: float(v[0]) for k, v in tiny_costs(arch.row[None]).items()}
+        values["n_params"] = float(sum(arch.genes))
+        searcher.tell([Evaluation(arch, "infeasible", values, None, 0.1)])
+    assert searcher.n_told == 20
+
+
+def test_a_pool_of_which_all_is_known_is_no_error() -> None:
+    problem = tiny_problem(2.0)
+    searcher = NoListing(problem, seed=0, settings=SurrogateSettings(2, 1, n_pool=20))
+    told = run(searcher, 400)
+    costs = tiny_costs(every_architecture(tiny_space()))
+    assert len(told) <= (costs["latency_ms"] <= 2.0).sum()

@@ -41,6 +41,8 @@ def test_published_networks_have_their_counts(name: str, n_macs: int, n_weights:
 def test_blocks_of_a_given_network_are_one_a_layer_and_options() -> None:
     with pytest.raises(SpaceError, match=r"stage7\.layer0 has no block: 21 are given"):
         get("fbnet", blocks=["k3_e1"] * 21)
+    with pytest.raises(SpaceError, match="has 22 layers, got 23 blocks"):
+        get("fbnet", blocks=["k3_e1"] * 23)
     with pytest.raises(SpaceError, match="has no option k7_e1; "):
         get("fbnet", blocks=["k7_e1"] * 22)
 

@@ -47,8 +47,9 @@ class Controller(nn.Module):
         widest = int(space.n_options.max())
         self._offsets = np.concatenate([[0], np.cumsum(space.n_options)[:-1]])
         n_tokens = int(space.n_options.sum()) + 1  # and the start
-        self.cell = nn.LSTMCell(n_tokens + n_conditions, n_hidden, dtype=torch.float64)
-        self.heads = nn.Linear(n_hidden, space.n_genes * widest, dtype=torch.float64)
+        with torch.random.fork_rng(devices=[]):  # torch's own seed is somebody else's
+            self.cell = nn.LSTMCell(n_tokens + n_conditions, n_hidden, dtype=torch.float64)
+            self.heads = nn.Linear(n_hidden, space.n_genes * widest, dtype=torch.float64)
         self._widest = widest
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -67,7 +68,7 @@ class Controller(nn.Module):
                 logits, state = self._step(column, token, conditions, state)
                 p = logits.softmax(dim=1).numpy().cumsum(axis=1)
                 chosen = (draws[:, column, None] * p[:, -1:] >= p).sum(axis=1)
-                active = space.active(genes)[:, column]
+                active = self._chosen(genes)[:, column]
                 genes[:, column] = np.where(active, np.minimum(chosen, p.shape[1] - 1), 0)
                 token = np.where(active, self._offsets[column] + genes[:, column], token)
         return space.canonical(genes)
@@ -82,7 +83,7 @@ class Controller(nn.Module):
             conditions: under which each is asked for, shape (n,).
         """
         n = len(population)
-        active = self.space.active(population)
+        active = self._chosen(population)
         total, entropy = torch.zeros(n, dtype=torch.float64), torch.zeros(n, dtype=torch.float64)
         state, token = self._start(n), np.full(n, self._start_token)
         for column in self.order:
@@ -96,6 +97,17 @@ class Controller(nn.Module):
                 active[:, column], self._offsets[column] + population[:, column], token
             )
         return total, entropy / max(1, active.sum(axis=1).max())
+
+    def _chosen(self, population: Genes) -> npt.NDArray[np.bool_]:
+        """Return which genes are a choice, shape (n, n_genes): active ones.
+
+        Of a sequence, whose zeros come last, those up to the first zero.
+        """
+        chosen = np.asarray(self.space.active(population))
+        for columns in self.space.sequence_columns:
+            runs = np.cumprod(population[:, columns] != 0, axis=1, dtype=np.int64) > 0
+            chosen[:, columns[1:]] &= runs[:, :-1]
+        return chosen
 
     def log_table(self, population: Genes) -> Doubles:
         """Return log probabilities under every condition, shape (n, n_conditions)."""

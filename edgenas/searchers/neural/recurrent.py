@@ -36,12 +36,16 @@ class RecurrentSurrogate:
         self._order = gene_order(space)
         self._offsets = np.concatenate([[0], np.cumsum(space.n_options)[:-1]])
         n_tokens = int(space.n_options.sum()) + 1  # and one for genes that are not active
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):  # torch's own seed is somebody else's
             self._embedding = nn.Embedding(n_tokens, n_hidden)
             self._cell = nn.LSTM(n_hidden, n_hidden, batch_first=True)
             self._head = nn.Linear(n_hidden, 1)
         self._modules = nn.ModuleList([self._embedding, self._cell, self._head])
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for weights in self._modules.parameters():
+                weights.uniform_(-(n_hidden**-0.5), n_hidden**-0.5, generator=generator)
+            self._embedding.weight.normal_(generator=generator)
         self._optimizer = torch.optim.Adam(self._modules.parameters(), lr=rate)
         self._mean, self._spread = 0.0, 1.0
 

@@ -1,12 +1,15 @@
 """The recurrent controller."""
 
 import numpy as np
+import pytest
 import torch
 
+from edgenas import spaces
 from edgenas.searchers.neural.controller import Controller, gene_order
 from edgenas.searchers.neural.updates import ProximalPolicy, Reinforce
 from edgenas.searchers.policy import Lesson
 from edgenas.spaces.base import Factor, Gene, SearchSpace
+from edgenas.spaces.listing import listing
 from edgenas.testing.searcher_contract import every_architecture, tiny_space
 
 
@@ -22,6 +25,32 @@ def test_probabilities_of_all_architectures_sum_to_one_under_every_condition() -
     logs = controller(3).log_table(every_architecture(tiny_space()))
     np.testing.assert_allclose(np.exp(logs).sum(axis=0), 1.0, atol=1e-9)
     assert np.abs(logs[:, 0] - logs[:, 1]).max() > 0.1
+
+
+def test_probabilities_sum_to_one_where_skips_move_to_the_end() -> None:
+    space = spaces.get("nas_bench_macro", n_layers=[1, 3])
+    assert space.sequences
+    made = Controller(space, n_conditions=1, n_hidden=12, seed=0)
+    with torch.no_grad():
+        for weights in made.parameters():
+            weights.mul_(8.0)
+    every = listing(space)
+    assert every is not None
+    p = np.exp(made.log_table(every)[:, 0])
+    assert p.sum() == pytest.approx(1.0)
+    n = 20_000
+    drawn = made.sample(np.zeros(n, dtype=np.int64), np.random.default_rng(0))
+    keys = {row.tobytes(): i for i, row in enumerate(every)}
+    counts = np.bincount([keys[row.tobytes()] for row in drawn], minlength=len(every))
+    assert np.abs(counts / n - p).max() < 0.02
+
+
+def test_torch_s_own_seed_is_left_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.rand(1)
+    torch.manual_seed(7)
+    controller()
+    assert torch.rand(1) == expected
 
 
 def test_samples_are_as_frequent_as_their_probabilities() -> None:
