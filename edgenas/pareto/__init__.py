@@ -1,6 +1,12 @@
 """Pareto arithmetic on plain arrays: shape (n, n_objectives), every column minimised."""
 
-from edgenas.pareto.dominance import constrained_ranks, crowding_distances, non_dominated, ranks
+from edgenas.pareto.dominance import (
+    constrained_ranks,
+    crowding_distances,
+    non_dominated,
+    ordered,
+    ranks,
+)
 from edgenas.pareto.hypervolume import hypervolume, hypervolume_history
 from edgenas.pareto.knee import knee
 
@@ -11,5 +17,6 @@ __all__ = [
     "hypervolume_history",
     "knee",
     "non_dominated",
+    "ordered",
     "ranks",
 ]

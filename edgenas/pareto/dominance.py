@@ -96,6 +96,12 @@ def crowding_distances(points: npt.ArrayLike, fronts: npt.ArrayLike) -> Floats:
     return distances
 
 
+def ordered(points: npt.ArrayLike) -> Ints:
+    """Return the places of points, lower fronts first and lonelier ones first inside a front."""
+    fronts = ranks(points)
+    return np.lexsort((-crowding_distances(points, fronts), fronts))
+
+
 def _dense(values: Floats) -> Ints:
     """Return ranks 0, 1, 2, ... of the distinct values."""
     return np.unique(values, return_inverse=True)[1].astype(np.int64).reshape(-1)

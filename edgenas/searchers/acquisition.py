@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgenas.pareto import crowding_distances, hypervolume, ranks
+from edgenas.pareto import hypervolume, ordered
 from edgenas.searchers.problem import Floats
 
 _N_NODES = 9
@@ -69,9 +69,7 @@ def gains_of_two(points: Floats, front: Floats, reference: Floats) -> Floats:
 def _general(points: Floats, weights: Floats, front: Floats, reference: Floats) -> Floats:
     """Return the gains of the candidates whose best possible points look best; 0 for the others."""
     hopeful = points.min(axis=1)
-    together = np.concatenate([hopeful, front])
-    fronts = ranks(together)
-    order = np.lexsort((-crowding_distances(together, fronts), fronts))
+    order = ordered(np.concatenate([hopeful, front]))
     looked = order[order < len(points)][:_MOST_GENERAL]
     before = hypervolume(front, reference) if len(front) else 0.0
     gains = np.zeros(len(points))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgenas.core.architecture import Genes
-from edgenas.pareto import crowding_distances, ranks
-from edgenas.searchers.problem import Floats
+from edgenas.pareto import ordered
+from edgenas.searchers.problem import Floats, minimised
 from edgenas.searchers.progressive import ProgressiveSearcher, check_progressive
 
 
@@ -52,8 +52,5 @@ class DppNetSearcher(ProgressiveSearcher):
             costs = self.problem.cheap(population)
             for goal in self.goals.costs:
                 if goal.name in costs:
-                    values = np.asarray(costs[goal.name], dtype=np.float64)
-                    columns.append(values if goal.direction == "minimize" else -values)
-        points = np.stack(columns, axis=1)
-        fronts = ranks(points)
-        return np.lexsort((-crowding_distances(points, fronts), fronts))
+                    columns.append(minimised(goal, costs[goal.name]))
+        return ordered(np.stack(columns, axis=1))

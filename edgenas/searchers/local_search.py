@@ -16,7 +16,7 @@ from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.searchers.base import SearchProblem
 from edgenas.searchers.neighbours import neighbours
-from edgenas.searchers.problem import Floats
+from edgenas.searchers.problem import Floats, minimised
 from edgenas.searchers.rounds import RoundSearcher
 from edgenas.searchers.told import Told
 
@@ -99,6 +99,5 @@ class LocalSearchSearcher(RoundSearcher):
         costs = self.problem.cheap(around)
         for column, goal in enumerate(self.problem.objectives):
             if goal.name in costs:
-                values = np.asarray(costs[goal.name], dtype=np.float64)
-                points[:, column] = values if goal.direction == "minimize" else -values
+                points[:, column] = minimised(goal, costs[goal.name])
         return points

@@ -20,7 +20,7 @@ from edgenas.core.objective import Objective
 from edgenas.searchers.base import Searcher, SearchProblem
 from edgenas.searchers.goals import Goals
 from edgenas.searchers.neighbours import changes_by_gene, neighbours
-from edgenas.searchers.problem import Floats
+from edgenas.searchers.problem import Floats, minimised
 
 _STREAM_DRAWS, _STREAM_STARTS = 1, 2
 
@@ -125,8 +125,7 @@ class NetAdaptSearcher(Searcher):
 
     def _costs(self, population: Genes) -> Floats:
         assert self.problem.cheap is not None  # noqa: S101  # it gave the name
-        values = np.asarray(self.problem.cheap(population)[self._cost.name], dtype=np.float64)
-        return values if self._cost.direction == "minimize" else -values
+        return minimised(self._cost, self.problem.cheap(population)[self._cost.name])
 
     def _given(self) -> Genes:
         space = self.problem.space

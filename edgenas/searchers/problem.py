@@ -67,6 +67,12 @@ class SearchProblem:
         return self.space.canonical(self.draw(n, rng))
 
 
+def minimised(goal: Objective, values: npt.ArrayLike) -> Floats:
+    """Return values of an objective turned so that less is better, as floats."""
+    found = np.asarray(values, dtype=np.float64)
+    return found if goal.direction == "minimize" else -found
+
+
 def cost_key(name: str, confidence: float | None = None) -> str:
     """Return where a dict of costs holds a value, or its upper end at a confidence."""
     return name if confidence is None else f"{name}@{confidence:g}"

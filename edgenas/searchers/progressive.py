@@ -22,6 +22,7 @@ from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.extras import require
 from edgenas.searchers.base import SearchProblem
+from edgenas.searchers.gene_order import gene_order
 from edgenas.searchers.goals import Goals
 from edgenas.searchers.neighbours import neighbours
 from edgenas.searchers.problem import Floats
@@ -65,10 +66,7 @@ class ProgressiveSearcher(RoundSearcher):
     def levels(self) -> list[int]:
         """Columns of the genes that have a choice, parents before what they make active."""
         space = self.problem.space
-        rank = dict.fromkeys(range(space.n_genes), 0)
-        for column, (parent, _) in space.conditions.items():
-            rank[column] = rank[parent] + 1
-        return [c for c in sorted(rank, key=lambda c: (rank[c], c)) if space.n_options[c] > 1]
+        return [column for column in gene_order(space) if space.n_options[column] > 1]
 
     def _round_size(self) -> int:
         return self._n_round

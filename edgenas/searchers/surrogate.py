@@ -22,11 +22,11 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.objective import Objective
-from edgenas.pareto import crowding_distances, ranks
+from edgenas.pareto import ordered
 from edgenas.searchers.acquisition import expected_gains, nodes
 from edgenas.searchers.base import SearchProblem
 from edgenas.searchers.neighbours import neighbours
-from edgenas.searchers.problem import Floats
+from edgenas.searchers.problem import Floats, minimised
 from edgenas.searchers.rounds import RoundSearcher
 from edgenas.searchers.surrogates.base import Model, Normal
 from edgenas.searchers.surrogates.ensemble import Ensemble
@@ -191,8 +191,7 @@ class SurrogateSearcher(RoundSearcher):
             worth = expected_gains(points, weights, front.points, self._reference(costs))
         else:
             together = np.concatenate([points[:, 0], front.points])
-            fronts = ranks(together)
-            order = np.lexsort((-crowding_distances(together, fronts), fronts))
+            order = ordered(together)
             worth = np.empty(len(together))
             worth[order] = -np.arange(len(together))
             worth = worth[: len(pool)] + len(together)
@@ -214,8 +213,7 @@ class SurrogateSearcher(RoundSearcher):
                 points[:, :, column] = scale_of(goal).back(modelled)
                 dear += 1
             else:
-                values = np.asarray(costs[goal.name], dtype=np.float64)
-                points[:, :, column] = _minimised(goal, values)[:, None]
+                points[:, :, column] = minimised(goal, costs[goal.name])[:, None]
         return points
 
     def _reference(self, costs: Mapping[str, Any]) -> Floats:
@@ -228,7 +226,7 @@ class SurrogateSearcher(RoundSearcher):
             for g in self.problem.objectives
         ]
         free = [
-            float(_minimised(g, np.asarray(costs[g.name])).max()) if g.name in costs else -math.inf
+            float(minimised(g, costs[g.name]).max()) if g.name in costs else -math.inf
             for g in self.problem.objectives
         ]
         return np.maximum(told, free)
@@ -241,10 +239,6 @@ class SurrogateSearcher(RoundSearcher):
                 most = scale_of(goal).to(np.array([limit]))
                 chance = chance * norm.cdf((most - normal.mean) / normal.std)
         return chance
-
-
-def _minimised(goal: Objective, values: Floats) -> Floats:
-    return values if goal.direction == "minimize" else -values
 
 
 def _genes(evaluations: list[Evaluation]) -> Genes:

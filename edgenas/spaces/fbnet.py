@@ -26,8 +26,6 @@ from edgenas.spaces.layerwise import (
     Layer,
     LayerwiseSpace,
     Stage,
-    check_blocks,
-    only,
     stage_layers,
 )
 from edgenas.spaces.presets import choose
@@ -148,13 +146,11 @@ class FbnetSpace(LayerwiseSpace):
                 activation="relu",
             ),
             layers=partial(stage_layers, stages=settings.stages),
-            options=only(lambda _: (*OPTIONS, TWICE), settings.blocks)
-            if settings.blocks
-            else lambda _: OPTIONS,
+            options=lambda _: (*OPTIONS, TWICE) if settings.blocks else OPTIONS,
+            blocks=settings.blocks,
             build=_build,
             parameters=parameters,
         )
-        check_blocks(self, settings.blocks)
 
     def from_hw_nas_bench(self, numbers: Sequence[int]) -> Genes:
         """Return canonical genes from the numbers of `HW_NAS_BENCH_ORDER`, one a layer.

@@ -101,7 +101,11 @@ class LayerwiseSpace(SearchSpace):
         options: names of a layer's blocks, the smallest first.
         build: makes the operators of a layer from the name of its block.
         parameters: see `SearchSpace`.
+        blocks: every layer's block in one network that is given; empty: all options are open.
         norm_epsilon: see `SearchSpace`.
+
+    Raises:
+        SpaceError: not one block a layer, or one that is no option of its layer.
     """
 
     def __init__(  # noqa: PLR0913
@@ -113,14 +117,16 @@ class LayerwiseSpace(SearchSpace):
         options: Callable[[Layer], tuple[str, ...]],
         build: Callable[[Layer, str], tuple[OpSpec, ...]],
         parameters: dict[str, Any],
+        blocks: Sequence[str] = (),
         norm_epsilon: float = NORM_EPSILON,
     ) -> None:
         stem = frame.stem()
         self.layers = row = tuple(layers(out_shape(stem)))
+        chosen = _options(name, row, options, blocks)
         head = frame.head(row[-1].out_shape if row else out_shape(stem))
         super().__init__(
             name,
-            tuple(Gene(layer.name, options(layer)) for layer in row),
+            tuple(Gene(layer.name, own) for layer, own in zip(row, chosen, strict=True)),
             (
                 Factor("stem", (), lambda: (stem,)),
                 *(Factor(layer.name, (layer.name,), partial(build, layer)) for layer in row),
@@ -129,7 +135,8 @@ class LayerwiseSpace(SearchSpace):
             parameters=parameters,
             n_classes=frame.n_classes,
             sequences=_sequences(
-                layer if not build(layer, options(layer)[0]) else None for layer in row
+                layer if not build(layer, own[0]) else None
+                for layer, own in zip(row, chosen, strict=True)
             ),
             norm_epsilon=norm_epsilon,
         )
@@ -145,45 +152,25 @@ class LayerwiseSpace(SearchSpace):
         return self.parse(dict(zip((gene.name for gene in self.genes), names, strict=True)))
 
 
-def check_blocks(space: LayerwiseSpace, blocks: tuple[str, ...]) -> None:
-    """Refuse a given network that has more blocks than the space has layers.
-
-    Raises:
-        SpaceError: it has.
-    """
-    if len(blocks) > space.n_genes:
-        raise SpaceError(f"{space.name} has {space.n_genes} layers, got {len(blocks)} blocks")
-
-
-def only(
-    options: Callable[[Layer], tuple[str, ...]], blocks: tuple[str, ...]
-) -> Callable[[Layer], tuple[str, ...]]:
-    """Return options of layers of which each has one only, its block of a given network.
-
-    Args:
-        options: all options of a layer; returned as they are where no blocks are given.
-        blocks: one a layer, in order.
-
-    Raises:
-        SpaceError: when a layer is asked for that has no block, or whose block is no option.
-    """
+def _options(
+    name: str,
+    row: Sequence[Layer],
+    options: Callable[[Layer], tuple[str, ...]],
+    blocks: Sequence[str],
+) -> list[tuple[str, ...]]:
+    """Return the options of every layer: all, or of a given network its block alone."""
     if not blocks:
-        return options
-    left: dict[str, str] = {}
-
-    def chosen(layer: Layer) -> tuple[str, ...]:
-        if layer.name not in left:
-            if len(left) == len(blocks):
-                raise SpaceError(f"{layer.name} has no block: {len(blocks)} are given")
-            left[layer.name] = blocks[len(left)]
-        if left[layer.name] not in options(layer):
+        return [options(layer) for layer in row]
+    if len(blocks) < len(row):
+        raise SpaceError(f"{row[len(blocks)].name} has no block: {len(blocks)} are given")
+    if len(blocks) > len(row):
+        raise SpaceError(f"{name} has {len(row)} layers, got {len(blocks)} blocks")
+    for layer, block in zip(row, blocks, strict=True):
+        if block not in options(layer):
             raise SpaceError(
-                f"{layer.name} has no option {left[layer.name]}; "
-                f"{choices(left[layer.name], options(layer))}"
+                f"{layer.name} has no option {block}; {choices(block, options(layer))}"
             )
-        return (left[layer.name],)
-
-    return chosen
+    return [(block,) for block in blocks]
 
 
 def _sequences(skippable: Iterable[Layer | None]) -> tuple[tuple[str, ...], ...]:

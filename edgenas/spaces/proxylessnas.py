@@ -18,8 +18,6 @@ from edgenas.spaces.layerwise import (
     Layer,
     LayerwiseSpace,
     Stage,
-    check_blocks,
-    only,
     stage_layers,
 )
 from edgenas.spaces.presets import choose
@@ -125,12 +123,12 @@ class ProxylessNasSpace(LayerwiseSpace):
                 activation="relu6",
             ),
             layers=partial(_layers, settings),
-            options=only(partial(_options, settings), settings.blocks),
+            options=partial(_options, settings),
+            blocks=settings.blocks,
             build=_build,
             parameters=parameters,
             norm_epsilon=settings.norm_epsilon,
         )
-        check_blocks(self, settings.blocks)
 
 
 def proxylessnas(preset: str, **changes: Any) -> ProxylessNasSpace:

@@ -12,18 +12,11 @@ import torch
 from torch import nn
 
 from edgenas.core.architecture import Genes
+from edgenas.searchers.gene_order import gene_order
 from edgenas.spaces.base import SearchSpace
 
 Doubles = npt.NDArray[np.float64]
 _INITIAL_RANGE = 0.08
-
-
-def gene_order(space: SearchSpace) -> list[int]:
-    """Return the columns of the genes, parents before what they make active."""
-    rank = dict.fromkeys(range(space.n_genes), 0)
-    for column, (parent, _) in space.conditions.items():  # parents come first
-        rank[column] = rank[parent] + 1
-    return sorted(rank, key=lambda column: (rank[column], column))
 
 
 class Controller(nn.Module):

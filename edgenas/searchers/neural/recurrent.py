@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from edgenas.core.architecture import Genes
-from edgenas.searchers.neural.controller import gene_order
+from edgenas.searchers.gene_order import gene_order
 from edgenas.searchers.problem import Floats
 from edgenas.spaces.base import SearchSpace
 

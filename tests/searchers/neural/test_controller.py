@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from edgenas import spaces
-from edgenas.searchers.neural.controller import Controller, gene_order
+from edgenas.searchers.gene_order import gene_order
+from edgenas.searchers.neural.controller import Controller
 from edgenas.searchers.neural.updates import ProximalPolicy, Reinforce
 from edgenas.searchers.policy import Lesson
 from edgenas.spaces.base import Factor, Gene, SearchSpace
