@@ -19,3 +19,10 @@ class Evaluator(ABC):
         What goes wrong with one architecture is its evaluation, status ``failed``, and stops no
         other. What is wrong with all of them, such as another space, is raised.
         """
+
+    def recall(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take in what earlier processes of the same search have evaluated, in its order.
+
+        For evaluators whose answers depend on what came before; others have no use for it.
+        """
+        del evaluations

@@ -62,6 +62,11 @@ class CombinedEvaluator(Evaluator):
             for i, arch in enumerate(archs)
         ]
 
+    def recall(self, evaluations: Sequence[Evaluation]) -> None:
+        """Pass them on to the dear evaluator; see `Evaluator`."""
+        if self.dear is not None:
+            self.dear.recall(evaluations)
+
     def _dear(self, archs: list[Architecture]) -> list[Evaluation]:
         if self.dear is None or not archs:
             return [Evaluation(arch, "complete") for arch in archs]
@@ -87,8 +92,8 @@ class CombinedEvaluator(Evaluator):
 
 
 def sound(evaluation: Evaluation, objectives: Sequence[Objective]) -> Evaluation:
-    """Return the evaluation, as failed if it calls itself complete without finite values."""
-    if evaluation.status != "complete":
+    """Return the evaluation, as failed if it lacks finite values that its status promises."""
+    if not evaluation.has_values:
         return evaluation
     for goal in objectives:
         value = evaluation.values.get(goal.name)

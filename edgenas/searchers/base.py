@@ -100,7 +100,7 @@ class Searcher(ABC):
 
         Raises:
             SpaceError: an architecture of another space.
-            UsageError: a complete evaluation without a finite value of every objective.
+            UsageError: a complete or stopped evaluation without a finite value of every objective.
         """
         for evaluation in evaluations:
             self._check(evaluation)
@@ -203,12 +203,12 @@ class Searcher(ABC):
             raise SpaceError(
                 f"architecture {arch.id} is of space {arch.space}, this search is in {space.name}"
             )
-        if evaluation.status != "complete":
+        if not evaluation.has_values:
             return
         for goal in self.problem.objectives:
             value = evaluation.values.get(goal.name, math.nan)
             if not math.isfinite(value):
                 raise UsageError(
-                    f"architecture {arch.id} is complete, but its {goal.name} is {value}; "
+                    f"architecture {arch.id} is {evaluation.status}, but its {goal.name} is {value}; "
                     "tell it as failed"
                 )

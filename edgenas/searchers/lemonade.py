@@ -76,7 +76,7 @@ class LemonadeSearcher(RoundSearcher):
 
     def _end_round(self, news: list[Evaluation]) -> None:
         self._parents.clear()  # a replay, which asks for nothing in between, knows none of them
-        complete = [e for e in news if e.status == "complete"]
+        complete = [e for e in news if e.has_values]
         told = Told.of(complete, self.problem.objectives, self.problem.space.n_genes)
         if len(told):
             self._front = (told if self._front is None else self._front + told).front()

@@ -64,7 +64,7 @@ class LocalSearchSearcher(RoundSearcher):
         return int(self.settings.n_first) if self.round == 0 else 1
 
     def _end_round(self, news: list[Evaluation]) -> None:
-        complete = [e for e in news if e.status == "complete"]
+        complete = [e for e in news if e.has_values]
         told = Told.of(complete, self.problem.objectives, self.problem.space.n_genes)
         if len(told):
             self._front = (told if self._front is None else self._front + told).front()

@@ -104,7 +104,7 @@ class NetAdaptSearcher(Searcher):
 
     def _learn(self, evaluation: Evaluation) -> None:
         value = None
-        if evaluation.status == "complete":
+        if evaluation.has_values:
             value = self._goal.minimised(evaluation.values[self._goal.name])
         self._known[evaluation.arch.row.tobytes()] = value
 

@@ -152,7 +152,7 @@ class PolicySearcher(RoundSearcher):
     def _note(self, evaluation: Evaluation) -> None:
         goals = (self.goals.bought, *self.goals.costs)
         values = [evaluation.values.get(goal.name, np.nan) for goal in goals]
-        if evaluation.status != "complete":
+        if not evaluation.has_values:
             values = [np.nan] * len(goals)
         self._values[evaluation.arch.row.tobytes()] = np.array(values, dtype=np.float64)
 

@@ -81,7 +81,7 @@ class PredictorSearcher(Searcher):
         return self._last_resort() if row is None else row
 
     def _learn(self, evaluation: Evaluation) -> None:
-        if evaluation.status == "complete":
+        if evaluation.has_values:
             self._complete.append(evaluation)
 
     # -- internal --------------------------------------------------------------------------

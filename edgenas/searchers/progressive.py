@@ -86,7 +86,7 @@ class ProgressiveSearcher(RoundSearcher):
             # What breaks a limit on accuracy says how accurate it is, too.
             if evaluation.status != "failed" and math.isfinite(value):
                 self._valued[evaluation.arch.row.tobytes()] = bought.minimised(value)
-        self._complete += [e for e in news if e.status == "complete"]
+        self._complete += [e for e in news if e.has_values]
         if self._valued:
             genes = np.array([np.frombuffer(key, dtype=np.int8) for key in self._valued])
             self._surrogate.update(genes, np.array(list(self._valued.values())))

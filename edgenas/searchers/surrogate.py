@@ -99,7 +99,7 @@ class SurrogateSearcher(RoundSearcher):
 
     def _end_round(self, news: list[Evaluation]) -> None:
         self._known.update(e.arch.row.tobytes() for e in news)
-        self._complete += [e for e in news if e.status == "complete"]
+        self._complete += [e for e in news if e.has_values]
         names = [goal.name for goal in self._dear]
         self._valued += [
             e

@@ -26,7 +26,7 @@ class Told:
     Attributes:
         genes: shape (n, n_genes).
         points: shape (n, n_objectives), minimised; NaN where a value is missing.
-        violations: shape (n,): 0 where complete, more where infeasible, inf where failed.
+        violations: shape (n,): 0 where complete or stopped, more where infeasible, inf where failed.
     """
 
     genes: Genes
@@ -98,8 +98,8 @@ class Told:
 
 
 def violation(evaluation: Evaluation) -> float:
-    """Return 0 for complete, more for infeasible, inf for failed evaluations."""
-    if evaluation.status == "complete":
+    """Return 0 for complete and stopped, more for infeasible, inf for failed evaluations."""
+    if evaluation.has_values:
         return 0.0
     if evaluation.status == "failed":
         return math.inf

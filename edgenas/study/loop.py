@@ -97,6 +97,7 @@ def run_search(  # noqa: PLR0913
     ) as record:
         n_resumed = len(record.records)
         todo, start = replay(searcher, record.records, batch_size=batch_size)
+        evaluator.recall([entry.evaluation for entry in record.records])
         while len(record.records) < n_evaluations:
             if not todo:
                 start = len(record.records)

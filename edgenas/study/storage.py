@@ -192,7 +192,9 @@ class StudyStorage:
             raise UsageError(f"architecture {evaluation.arch.id} is not of {self.space.name}")
         chosen = self.space.describe(evaluation.arch.row)
         names = [goal.name for goal in self.objectives]
-        whole = evaluation.status != "failed" and all(name in evaluation.values for name in names)
+        # Values of one that was stopped are no measure of the study's objectives.
+        finished = evaluation.status not in ("failed", "stopped")
+        whole = finished and all(name in evaluation.values for name in names)
         states = optuna.trial.TrialState
         unfinished = states.FAIL if evaluation.status == "failed" else states.PRUNED
         return optuna.trial.create_trial(

@@ -20,7 +20,7 @@ from edgenas.costs.passport import Passport
 
 SCHEMA_VERSION: Literal[1] = 1
 
-EvaluationStatus = Literal["complete", "infeasible", "failed"]
+EvaluationStatus = Literal["complete", "stopped", "infeasible", "failed"]
 
 
 class FrontMember(StrictModel):

@@ -91,6 +91,7 @@ def _front(data: ReportData) -> Figure:
     members = sorted(data.front, key=lambda member: member.latency_ms)
     traces = [
         _evaluated(data.evaluations, "complete", "evaluated", "circle"),
+        _evaluated(data.evaluations, "stopped", "stopped early", "circle-open"),
         _evaluated(data.evaluations, "infeasible", "over the budget", "x-thin-open"),
     ]
     if members:
@@ -149,7 +150,7 @@ def _evaluated(points: Sequence[EvaluatedPoint], status: str, name: str, symbol:
             "size": 5,
             "opacity": 0.6,
             "symbol": symbol,
-            "line": {"color": FAINT, "width": 1 if status == "infeasible" else 0},
+            "line": {"color": FAINT, "width": 0 if status == "complete" else 1},
         },
         "text": [f"{plot_text(point.id)} (evaluation {index})" for index, point in shown],
         "hovertemplate": "%{text}<br>%{y:.2%} at %{x:.3~f} ms<extra></extra>",

@@ -227,8 +227,8 @@ def _summary(run: Run) -> str:
     content = run.read(EVALUATIONS)
     states = [record["status"] for record in content["evaluations"]]
     text = f"{len(states)} architectures evaluated, {len(run.read(FRONT)['front'])} on the front"
-    failed = states.count("failed")
-    text += f", {failed} failed" if failed else ""
+    for state in ("stopped", "failed"):
+        text += f", {states.count(state)} {state}" if state in states else ""
     return text + (", nothing else is feasible" if content["exhausted"] else "")
 
 
