@@ -60,7 +60,9 @@ def test_two_sources_of_accuracy_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match=r"training beside search\.candidates"):
         compile_job(write_job(tmp_path, *CANDIDATES[1:]), tmp_path / "run")
     job = write_job(tmp_path, *CANDIDATES, ("candidates:", "predictor: x\n  candidates:"))
-    with pytest.raises(SchemaError, match=r"search\.candidates and search\.predictor: accuracy comes from one"):
+    with pytest.raises(
+        SchemaError, match=r"search\.candidates and search\.predictor: accuracy comes from one"
+    ):
         compile_job(job, tmp_path / "run")
 
 
