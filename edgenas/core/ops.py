@@ -214,8 +214,20 @@ def linear(in_shape: Shape, out_features: int, *, bias: bool = True) -> OpSpec:
     return OpSpec.make("linear", in_shape, out_features=out_features, bias=int(bias))
 
 
+def batch_norm(in_shape: Shape) -> OpSpec:
+    """Return batch normalisation that follows no convolution: of a sum, of an input."""
+    return OpSpec.make("batch_norm", in_shape)
+
+
+def zeros(in_shape: Shape) -> OpSpec:
+    """Return zeros in the shape of a tensor: what a cell makes where no path leads through it."""
+    return OpSpec.make("zeros", in_shape)
+
+
 PRIMITIVES = (
     "conv2d",
+    "batch_norm",
+    "zeros",
     "activation",
     "global_avg_pool",
     "max_pool2d",

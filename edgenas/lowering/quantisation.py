@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import erf, prod, sqrt
 
@@ -95,31 +95,40 @@ def bias_codes(
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Mean and variance of each channel, shape (channels,), and the range of all of them."""
+    """Mean and variance of each channel, shape (channels,), and the range of all of them.
+
+    `terms` are the values that it is a sum of: how often each, and its variance, by name. A value
+    that is no sum is its own only term.
+    """
 
     mean: Floats
     variance: Floats
     span: tuple[float, float]
+    terms: Mapping[str, tuple[int, Floats]] = field(default_factory=dict)
 
     @classmethod
-    def normal(cls, mean: Floats, variance: Floats) -> _Moments:
+    def normal(
+        cls, mean: Floats, variance: Floats, terms: Mapping[str, tuple[int, Floats]] | None = None
+    ) -> _Moments:
         """Return moments whose range is `_SPREAD` standard deviations around each mean."""
         reach = _SPREAD * np.sqrt(variance)
-        return cls(mean, variance, (float((mean - reach).min()), float((mean + reach).max())))
+        span = float((mean - reach).min()), float((mean + reach).max())
+        return cls(mean, variance, span, terms or {})
 
 
 def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, float]]:
     """Return the range of every value for inputs of mean 0 and variance 1.
 
-    Means and variances of channels go from node to node as if all values were independent and,
-    before an activation, normal. That takes milliseconds and is close for random weights, which
-    tables are made with. Trained weights deserve ranges seen on data.
+    Means and variances of channels go from node to node as if values that layers and activations
+    leave were independent and, before an activation, normal. That takes milliseconds and is close
+    for random weights, which tables are made with. Trained weights deserve ranges seen on data.
 
     Raises:
         ExportError: there is no rule for a kind of operator; the message names it.
     """
     channels = graph.in_shape[0]
-    values = {"input": _Moments.normal(np.zeros(channels), np.ones(channels))}
+    unit = np.ones(channels)
+    values = {"input": _Moments.normal(np.zeros(channels), unit, {"input": (1, unit)})}
     for node in graph.nodes:
         if node.op.kind not in _RULES:
             raise ExportError(
@@ -127,7 +136,9 @@ def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, f
                 f"{', '.join(sorted(_RULES))}"
             )
         inputs = [values[name] for name in node.inputs]
-        values[node.name] = _RULES[node.op.kind](node, inputs, weights)
+        found = _RULES[node.op.kind](node, inputs, weights)
+        terms = found.terms or {node.name: (1, found.variance)}
+        values[node.name] = replace(found, terms=terms)
     return {name: moments.span for name, moments in values.items()}
 
 
@@ -206,14 +217,20 @@ def _multiply(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
 
 
 def _add(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    """Add means and variances; a value that is added to itself counts by its square."""
     one, other = inputs
-    return _Moments.normal(one.mean + other.mean, one.variance + other.variance)
+    terms = {**one.terms}
+    for name, (times, variance) in other.terms.items():
+        terms[name] = (times + terms.get(name, (0, variance))[0], variance)
+    variances = np.sum([times**2 * variance for times, variance in terms.values()], axis=0)
+    return _Moments.normal(one.mean + other.mean, variances, terms)
 
 
 def _channel_shuffle(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
     groups = node.op.integer("groups")
     order = np.arange(len(inputs[0].mean)).reshape(groups, -1).T.ravel()
-    return replace(inputs[0], mean=inputs[0].mean[order], variance=inputs[0].variance[order])
+    mean, variance = inputs[0].mean[order], inputs[0].variance[order]
+    return _Moments(mean, variance, inputs[0].span)
 
 
 _RULES: dict[str, Callable[[Node, list[_Moments], Weights], _Moments]] = {

@@ -18,7 +18,14 @@ import numpy.typing as npt
 from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, OpSpec, Shape, out_shape
 from edgenas.lowering import tflite_float16, tflite_int8
-from edgenas.lowering.plan import Step, check, check_precision, node_weights, steps
+from edgenas.lowering.plan import (
+    Step,
+    check,
+    check_precision,
+    deployed,
+    node_weights,
+    steps,
+)
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.tflite_windows import pad, pool_source, same_is_symmetric
@@ -61,6 +68,7 @@ def lower(  # noqa: PLR0913
             precision is not allowed.
         MissingExtraError: ai-edge-litert is not installed.
     """
+    graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
     writer = _Writer(weights)

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from edgenas.core.errors import SpaceError, choices
 from edgenas.core.ops import POOLS, Graph, OpSpec, Shape
+from edgenas.lowering.plan import deployed_op
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
-from edgenas.lowering.weights import Weights
+from edgenas.lowering.weights import Weights, zero_weights
 
 NORM_MOMENTUM = 0.1
 
@@ -79,25 +80,33 @@ def attach_parameters(
     silent = _ends_of_branches(graph)
     for node in graph.nodes:
         op = node.op
+        layer: nn.Module
         if op.kind == "conv2d":
             kernel, groups = op.integer("kernel"), op.integer("groups")
             shape: Shape = (op.integer("out_channels"), op.in_shape[0] // groups, kernel, kernel)
-            layer = _Layer(shape, generator, bias=bool(op["bias"]))
+            layer = conv = _Layer(shape, generator, bias=bool(op["bias"]))
             if groups > 1:  # each output sees one group only
-                layer.weight.data.mul_(sqrt(groups))
+                conv.weight.data.mul_(sqrt(groups))
             if op["norm"]:
-                norm = nn.BatchNorm2d(
-                    shape[0], graph.norm_epsilon, NORM_MOMENTUM, track_running_stats=statistics
-                )
+                norm = _norm(graph, shape[0], statistics=statistics)
                 if node.name in silent:
                     nn.init.zeros_(norm.weight)
                 layer.add_module("norm", norm)
         elif op.kind == "linear":
             shape = (op.integer("out_features"), prod(op.in_shape))
             layer = _Layer(shape, generator, bias=bool(op["bias"]))
+        elif op.kind == "batch_norm":
+            layer = nn.Module()
+            layer.add_module("norm", _norm(graph, op.in_shape[0], statistics=statistics))
         else:
             continue
         _nest(root, node.name, layer)
+
+
+def _norm(graph: Graph, channels: int, *, statistics: bool) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(
+        channels, graph.norm_epsilon, NORM_MOMENTUM, track_running_stats=statistics
+    )
 
 
 def _ends_of_branches(graph: Graph) -> set[str]:
@@ -132,11 +141,16 @@ def run_graph(
             if last_use[name] == step:
                 values.pop(name, None)
         result = _run_node(node.op, inputs, tensors, node.name)
-        if node.op.kind == "conv2d" and node.op["norm"]:
+        if has_norm(node.op):
             norm = f"{node.name}.norm"
             result = _batch_norm(result, tensors, norm, graph.norm_epsilon, training=training)
         values[node.name] = result
     return values[graph.nodes[-1].name] if graph.nodes else images
+
+
+def has_norm(op: OpSpec) -> bool:
+    """Return whether a node carries a batch norm, its own or that of its convolution."""
+    return op.kind == "batch_norm" or (op.kind == "conv2d" and bool(op["norm"]))
 
 
 def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -151,23 +165,26 @@ def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], n
         return inputs[0].mean((2, 3), keepdim=True)
     if op.kind in POOLS:
         return _pool2d(op, inputs[0])
-    if op.kind == "multiply":
-        return inputs[0] * inputs[1]
-    if op.kind == "add":
-        return inputs[0] + inputs[1]
+    if op.kind in _ELEMENTWISE:
+        return _ELEMENTWISE[op.kind](*inputs)
     if op.kind == "channel_shuffle":
         return functional.channel_shuffle(inputs[0], op.integer("groups"))
     raise SpaceError(f"{name}: torch has no lowering of {op.key}; {choices(op.kind, _KINDS)}")
 
 
+_ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
+    "multiply": torch.mul,
+    "add": torch.add,
+    "batch_norm": lambda values: values,  # `run_graph` normalises after it
+    "zeros": torch.zeros_like,
+}
 _KINDS = (
     "conv2d",
     "linear",
     "activation",
     "global_avg_pool",
     *POOLS,
-    "multiply",
-    "add",
+    *_ELEMENTWISE,
     "channel_shuffle",
 )
 
@@ -226,9 +243,15 @@ def folded_weights(module: GraphModule) -> Weights:
     weights: Weights = {}
     for node in module.graph.nodes:
         name = node.name
-        if f"{name}.weight" not in tensors:
+        if node.op.kind == "zeros":
+            weights |= zero_weights(node)
             continue
-        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        if node.op.kind == "batch_norm":
+            weight, bias = np.ones((node.op.in_shape[0], 1, 1, 1)), None
+        elif f"{name}.weight" in tensors:
+            weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        else:
+            continue
         if f"{name}.norm.weight" in tensors:
             scale = tensors[f"{name}.norm.weight"] / np.sqrt(
                 tensors[f"{name}.norm.running_var"] + module.graph.norm_epsilon
@@ -252,6 +275,7 @@ def folded(module: GraphModule) -> GraphModule:
 
 
 def _without_norm(op: OpSpec) -> OpSpec:
+    op = deployed_op(op)
     if op.kind != "conv2d" or not op["norm"]:
         return op
     return OpSpec.make(op.kind, op.in_shape, **{**dict(op.attrs), "norm": 0, "bias": 1})

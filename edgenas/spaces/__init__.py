@@ -14,6 +14,8 @@ from edgenas.spaces.mnasnet import PRESETS as MNASNET_PRESETS
 from edgenas.spaces.mnasnet import mnasnet
 from edgenas.spaces.mobilenets import PRESETS as MOBILENET_PRESETS
 from edgenas.spaces.mobilenets import mobilenet
+from edgenas.spaces.nas_bench_201 import PRESETS as NAS_BENCH_201_PRESETS
+from edgenas.spaces.nas_bench_201 import nas_bench_201
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO_PRESETS
 from edgenas.spaces.nas_bench_macro import nas_bench_macro
 from edgenas.spaces.ofa_mbv3 import PRESETS, ofa_mbv3
@@ -29,6 +31,7 @@ _FAMILIES: tuple[tuple[Callable[..., SearchSpace], Iterable[str]], ...] = (
     (ofa_mbv3, PRESETS),
     (ofa_resnet50, OFA_RESNET50_PRESETS),
     (fbnet, FBNET_PRESETS),
+    (nas_bench_201, NAS_BENCH_201_PRESETS),
     (nas_bench_macro, NAS_BENCH_MACRO_PRESETS),
     (proxylessnas, PROXYLESSNAS_PRESETS),
     (mnasnet, MNASNET_PRESETS),

@@ -206,6 +206,7 @@ def test_activations_after_a_shuffle_are_their_own() -> None:
     "op",
     [
         *OPERATORS,
+        ops.zeros((8, 5, 6)),
         *(ops.channel_shuffle((8, 5, 6), groups) for groups in (1, 2, 8)),
         conv_block((6, 7, 6), 8, kernel=1, stride=2, activation="none"),
         conv_head((16, 4, 5), width=24, n_classes=7, activation="relu"),

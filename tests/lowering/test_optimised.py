@@ -23,6 +23,7 @@ from edgenas.spaces.blocks import (
     mbconv,
     resnet_stem,
 )
+from edgenas.spaces.nas_bench_201 import nas_bench_201
 from tests.lowering.answers import RUNTIMES, check_pieces, small
 
 
@@ -38,6 +39,7 @@ from tests.lowering.answers import RUNTIMES, check_pieces, small
         ("fbnet_cifar", 6),
         ("nas_bench_macro", 6),
         ("mnasnet", 6),
+        ("nas_bench_201", 6),
         ("resnet_tiny", 6),
         ("ofa_resnet50", 0),
     ],
@@ -48,6 +50,21 @@ def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int)
     if n:  # else the largest takes too long
         rows.append(space.largest())
     assert check_pieces(runtime, space, rows) == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_cells_run_what_they_run_in_the_network(runtime: str, precision: str) -> None:
+    """One through which nothing leads, and some between which activations move."""
+    space = nas_bench_201("nas_bench_201", n_cells=2, resolution=16)
+    codes = (
+        "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|",
+        "|skip_connect~0|+|none~0|none~1|+|nor_conv_1x1~0|nor_conv_1x1~1|none~2|",
+        "|skip_connect~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|none~1|nor_conv_3x3~2|",
+        "|nor_conv_1x1~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|skip_connect~2|",
+    )
+    rows = [space.from_code(code) for code in codes]
+    assert check_pieces(runtime, space, rows, precision=precision) == []
 
 
 def test_differences_name_both_sides() -> None:

@@ -138,6 +138,7 @@ def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
         ("mnasnet", 2),
+        ("nas_bench_201", 2),
         ("resnet_tiny", 2),
         ("ofa_resnet50", 0),
     ],
@@ -313,6 +314,7 @@ class TestAgainstTheMakersQuantisers:
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
         ("mnasnet", 2),
+        ("nas_bench_201", 2),
         ("resnet_tiny", 2),
     ],
 )

@@ -121,6 +121,27 @@ def test_estimated_ranges_after_pools_are_close_to_what_is_seen(kernel: int) -> 
         assert high - min(low, 0) < 3 * (values.max() - min(values.min(), 0)), node.name
 
 
+def test_values_that_are_added_to_themselves_grow_with_their_number() -> None:
+    """Four paths of a cell that skip are four times its input, not twice."""
+    shape = (8, 20, 20)
+    nodes = (
+        Node("conv", ops.conv2d(shape, 8, kernel=3, bias=True), ("input",)),
+        Node("two", ops.add(shape), ("conv", "conv")),
+        Node("three", ops.add(shape), ("two", "conv")),
+        Node("mixed", ops.add(shape), ("three", "input")),
+        Node("seven", ops.add(shape), ("mixed", "three")),
+    )
+    graph = Graph(shape, nodes)
+    weights = random_weights(graph, seed=1)
+    ranges = estimated_ranges(graph, weights)
+    low, high = ranges["conv"]
+    assert ranges["three"] == pytest.approx((3 * low, 3 * high))
+    image = np.random.default_rng(2).normal(size=(2, *shape)).astype(np.float32)
+    for i, node in enumerate(nodes):
+        values = evaluate(Graph(shape, nodes[: i + 1]), weights, image)
+        assert np.mean((values >= ranges[node.name][0]) & (values <= ranges[node.name][1])) > 0.998
+
+
 def test_the_greatest_of_normal_values() -> None:
     drawn = np.random.default_rng(0).normal(size=(200_000, 9)).max(axis=1)
     mean, variance = quantisation._greatest(9)

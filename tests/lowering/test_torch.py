@@ -20,6 +20,7 @@ from edgenas.lowering.torch import ACTIVATIONS, GraphModule, channels_last, fold
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
 from edgenas.lowering.weights import random_weights
 from edgenas.spaces import blocks
+from edgenas.spaces.nas_bench_201 import nas_bench_201
 from edgenas.testing.reference import evaluate
 
 BLOCK = blocks.mbconv(
@@ -127,6 +128,37 @@ def test_folded_weights_are_the_network_without_norms(epsilon: float) -> None:
     assert plain.norms() == []
     with torch.no_grad():
         torch.testing.assert_close(plain(images), module(images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|avg_pool_3x3~1|none~2|",
+        "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",  # zeros
+    ],
+)
+def test_norms_that_follow_no_convolution_are_folded_too(code: str) -> None:
+    space = nas_bench_201("nas_bench_201", n_cells=1, resolution=8, width=8)
+    graph = space.network(space.from_code(code))
+    module = GraphModule(graph, seed=2)
+    names = dict(module.named_parameters())
+    assert sum(value.numel() for value in names.values()) == counts.n_params(graph)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = module.tensors()["head.norm.norm.running_var"].clone()
+    module(images)
+    assert not torch.equal(before, module.tensors()["head.norm.norm.running_var"])
+    _randomise(module.eval())
+    weights = folded_weights(module)
+    shapes = {name: value.shape for name, value in random_weights(graph).items()}
+    assert {name: value.shape for name, value in weights.items()} == shapes
+    plain = folded(module)
+    assert plain.norms() == []
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), module(images), rtol=1e-4, atol=1e-4)
+        expected = evaluate(graph, weights, images.numpy())
+        torch.testing.assert_close(
+            plain(images), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("function", ops.ACTIVATIONS)

@@ -6,6 +6,7 @@ from edgenas.spaces import SPACES, from_parameters, get
 from edgenas.spaces.fbnet import PRESETS as FBNET
 from edgenas.spaces.mnasnet import PRESETS as MNASNET
 from edgenas.spaces.mobilenets import PRESETS as MOBILENETS
+from edgenas.spaces.nas_bench_201 import PRESETS as NAS_BENCH_201
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO
 from edgenas.spaces.ofa_mbv3 import PRESETS as OFA_MBV3
 from edgenas.spaces.ofa_resnet50 import PRESETS as OFA_RESNET50
@@ -90,7 +91,7 @@ class TestMobileNetV3(SpaceContract):
 
 def test_presets_are_spaces_by_name() -> None:
     presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MNASNET}
-    presets |= {*MOBILENETS}
+    presets |= {*MOBILENETS, *NAS_BENCH_201}
     assert set(SPACES.names()) >= presets
     for name in presets:
         assert get(name).name == name
