@@ -199,6 +199,18 @@ def add(in_shape: Shape) -> OpSpec:
     return OpSpec.make("add", in_shape, in_shape)
 
 
+def concat(in_shape: Shape, *more: Shape) -> OpSpec:
+    """Return tensors of the same height and width put together, channel behind channel.
+
+    Raises:
+        SpaceError: their sizes differ.
+    """
+    op = OpSpec.make("concat", in_shape, *more)
+    if any(shape[1:] != in_shape[1:] for shape in more):
+        raise SpaceError(f"{op.key} joins tensors of different sizes; allowed: other channels only")
+    return op
+
+
 def channel_shuffle(in_shape: Shape, groups: int) -> OpSpec:
     """Return the transposition of (groups, channels / groups) that mixes groups of channels.
 
@@ -234,6 +246,7 @@ PRIMITIVES = (
     "avg_pool2d",
     "multiply",
     "add",
+    "concat",
     "channel_shuffle",
     "linear",
 )
@@ -259,6 +272,8 @@ def out_shape(op: OpSpec) -> Shape:
         return (op.in_shape[0], 1, 1)
     if op.kind == "linear":
         return (op.integer("out_features"),)
+    if op.kind == "concat":
+        return (sum(shape[0] for shape in op.in_shapes), *op.in_shape[1:])
     if op.kind in PRIMITIVES:
         return op.in_shape
     raise SpaceError(f"operator {op.key} is not primitive; primitives: {', '.join(PRIMITIVES)}")

@@ -146,6 +146,8 @@ class _Writer:
             self._pool2d(node, inputs[0], output)
         elif node.op.kind == "channel_shuffle":
             self._channel_shuffle(node, inputs[0], output)
+        elif node.op.kind == "concat":
+            self._node("Concat", inputs, output, axis=1)
         else:
             kinds = {"add": "Add", "multiply": "Mul", "global_avg_pool": "GlobalAveragePool"}
             self._node(kinds[node.op.kind], inputs, output)

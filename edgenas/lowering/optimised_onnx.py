@@ -13,7 +13,8 @@ from edgenas.core.ops import POOLS, Shape
 from edgenas.lowering.onnx import ENTRY, SHARES
 from edgenas.lowering.optimised import Execution, RunOperator
 
-_LAYOUTS = ("ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose", "Pad")
+_JOINS = ("Concat", "QLinearConcat")
+_LAYOUTS = (*_JOINS, "ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose", "Pad")
 _CODES = ("QuantizeLinear", "DequantizeLinear", "Cast")
 _MOVES = (*_LAYOUTS, *_CODES)
 _CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
@@ -103,15 +104,20 @@ class _Tracer:
         if node.op_type == "Cast" and node.input[0] not in self.shapes:
             return  # of a constant
         attributes = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
-        in_shape = self.shapes[node.input[0]]
+        parts = [self.shapes[name] for name in node.input if name in self.shapes]
+        in_shape = parts[0]
         layout = "nhwc" if attributes.get("channels_last") else "nchw"
         layout = "nchwc" if node.domain == _BLOCKED else layout
         if node.op_type in _MOVES or _RENAMED.sub("", node.name) == ENTRY:
             self.moves.append(node.op_type)
             if node.op_type == "Pad":  # what reads it reads the network's value
                 self.shapes[node.output[0]] = in_shape
+            if node.op_type in _JOINS:
+                joined = (sum(part[0] for part in parts), *in_shape[1:])
+                self.shapes[node.output[0]] = joined
             self.shapes.setdefault(node.output[0], in_shape)
-            self._note_codes(node)
+            if not self._note_codes(node) and node.op_type == "Concat" and self.in_integers:
+                self.outside.append(node.op_type)
             return
         if node.op_type in _CONVOLUTIONS:
             operator = self._conv(node, attributes, layout)

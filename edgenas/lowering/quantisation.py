@@ -20,6 +20,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 _SPREAD = 4.0  # standard deviations on each side; a normal value leaves them 6 times in 100 000
 _LEAST_WIDTH = 1e-3  # of a range: narrower ones would give scales that 8-bit kernels refuse
+_BOUND = ("activation", "max_pool2d", "channel_shuffle")
 _NEIGHBOURS = 9  # pixels that vary together before a pool, roughly: those of a 3x3 kernel
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 
@@ -68,7 +69,38 @@ def value_ranges(
             f"int8 needs a least and a greatest, both finite, of every value; "
             f"{wrong[0]!r} has {ranges.get(wrong[0])} ({len(wrong)} such values)"
         )
-    return dict(ranges)
+    return _shared(graph, ranges)
+
+
+def _shared(graph: Graph, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """Return ranges that are one and the same for all that is put together, and the whole.
+
+    Kernels that join codes want one scale; with it, joining is copying. Values whose scale follows
+    from another one, or whose range is that of an activation, keep theirs: they are translated.
+    """
+    kinds = {node.name: node.op.kind for node in graph.nodes}
+    group = {name: {name} for name in ranges}
+    for node in graph.nodes:
+        if node.op.kind == "concat":
+            for name in node.inputs:
+                if kinds.get(name) not in _BOUND:
+                    merged = group[node.name] | group[name]
+                    group.update(dict.fromkeys(merged, merged))
+    spans = {name: [ranges[name]] for name in ranges}
+    for node in graph.nodes:
+        if node.op.kind == "concat":
+            spans[node.name] += [ranges[name] for name in node.inputs]
+    return {
+        name: ranges[name]
+        if len(members) == 1 and kinds.get(name) != "concat"
+        else _hull(members, spans)
+        for name, members in group.items()
+    }
+
+
+def _hull(names: set[str], spans: Mapping[str, list[tuple[float, float]]]) -> tuple[float, float]:
+    found = [span for name in names for span in spans[name]]
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def weight_codes(
@@ -226,6 +258,12 @@ def _add(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
     return _Moments.normal(one.mean + other.mean, variances, terms)
 
 
+def _concat(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    lows, highs = zip(*(one.span for one in inputs), strict=True)
+    mean = np.concatenate([one.mean for one in inputs])
+    return _Moments(mean, np.concatenate([one.variance for one in inputs]), (min(lows), max(highs)))
+
+
 def _channel_shuffle(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
     groups = node.op.integer("groups")
     order = np.arange(len(inputs[0].mean)).reshape(groups, -1).T.ravel()
@@ -242,6 +280,7 @@ _RULES: dict[str, Callable[[Node, list[_Moments], Weights], _Moments]] = {
     "avg_pool2d": _avg_pool2d,
     "multiply": _multiply,
     "add": _add,
+    "concat": _concat,
     "channel_shuffle": _channel_shuffle,
 }
 

@@ -35,6 +35,9 @@ SIGNATURE = "serving_default"
 """Name of the one signature; its input and output have the names given to `lower`."""
 
 _FUSED = {"relu": "RELU", "relu6": "RELU6"}
+_CHANNELS = 3
+"""Axis of the channels."""
+
 _NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "h_sigmoid")
 
 
@@ -135,6 +138,10 @@ class _Writer:
         elif node.op.kind == "add":
             options = self._schema.AddOptionsT(fusedActivationFunction=fused)
             self._operator("ADD", inputs, name, node.op, options)
+        elif node.op.kind == "concat":
+            name = node.name
+            options = self._schema.ConcatenationOptionsT(axis=_CHANNELS)
+            self._operator("CONCATENATION", inputs, name, node.op, options)
         elif node.op.kind == "channel_shuffle":
             name = node.name  # nothing fuses into a move of data
             self._channel_shuffle(node, inputs[0])

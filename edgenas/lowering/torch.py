@@ -75,9 +75,10 @@ def attach_parameters(
 
     `statistics` says whether batch norms keep running means and variances. Blocks whose sum goes
     through an activation start as their shortcut alone (He et al. 2019, arXiv:1812.01187, section
-    3.1): a network of many of them would not learn at the usual rates.
+    3.1): a network of many of them would not learn at the usual rates. What is put behind its own
+    input (dense layers) starts at the scale of that: nothing normalises it before it is read.
     """
-    silent = _ends_of_branches(graph)
+    silent, joined = _ends_of_branches(graph), _joined(graph)
     for node in graph.nodes:
         op = node.op
         layer: nn.Module
@@ -87,6 +88,8 @@ def attach_parameters(
             layer = conv = _Layer(shape, generator, bias=bool(op["bias"]))
             if groups > 1:  # each output sees one group only
                 conv.weight.data.mul_(sqrt(groups))
+            if node.name in joined:
+                conv.weight.data.mul_(joined[node.name])
             if op["norm"]:
                 norm = _norm(graph, shape[0], statistics=statistics)
                 if node.name in silent:
@@ -114,6 +117,25 @@ def _ends_of_branches(graph: Graph) -> set[str]:
     activated = {node.inputs[0] for node in graph.nodes if node.op.kind == "activation"}
     sums = [n for n in graph.nodes if n.op.kind == "add" and n.name in activated]
     return {node.inputs[0] for node in sums}
+
+
+def _joined(graph: Graph) -> dict[str, float]:
+    """Return the convolutions that a concatenation reads, and what leaves them unit variance.
+
+    The factor turns weights that keep the variance of gradients behind a ReLU into those that keep
+    that of values (He et al. 2015, arXiv:1502.01852, section 2.2), behind one or not.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    read = {name for node in graph.nodes if node.op.kind == "concat" for name in node.inputs}
+    found = {}
+    for node in graph.nodes:
+        if node.name in read and node.op.kind == "conv2d" and not node.op["norm"]:
+            source = nodes.get(node.inputs[0])
+            while source is not None and source.op.kind == "channel_shuffle":
+                source = nodes.get(source.inputs[0])
+            gain = 1.0 if source is not None and source.op.kind == "activation" else 0.5
+            found[node.name] = sqrt(gain * node.op.integer("out_channels") / node.op.in_shape[0])
+    return found
 
 
 def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
@@ -167,6 +189,8 @@ def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], n
         return _pool2d(op, inputs[0])
     if op.kind in _ELEMENTWISE:
         return _ELEMENTWISE[op.kind](*inputs)
+    if op.kind == "concat":
+        return torch.cat(inputs, 1)
     if op.kind == "channel_shuffle":
         return functional.channel_shuffle(inputs[0], op.integer("groups"))
     raise SpaceError(f"{name}: torch has no lowering of {op.key}; {choices(op.kind, _KINDS)}")
@@ -185,6 +209,7 @@ _KINDS = (
     "global_avg_pool",
     *POOLS,
     *_ELEMENTWISE,
+    "concat",
     "channel_shuffle",
 )
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from edgenas.core.registry import Registry
 from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.dpp_net import PRESETS as DPP_NET_PRESETS
+from edgenas.spaces.dpp_net import dpp_net
 from edgenas.spaces.fbnet import PRESETS as FBNET_PRESETS
 from edgenas.spaces.fbnet import fbnet
 from edgenas.spaces.mnasnet import PRESETS as MNASNET_PRESETS
@@ -31,6 +33,7 @@ _FAMILIES: tuple[tuple[Callable[..., SearchSpace], Iterable[str]], ...] = (
     (ofa_mbv3, PRESETS),
     (ofa_resnet50, OFA_RESNET50_PRESETS),
     (fbnet, FBNET_PRESETS),
+    (dpp_net, DPP_NET_PRESETS),
     (nas_bench_201, NAS_BENCH_201_PRESETS),
     (nas_bench_macro, NAS_BENCH_MACRO_PRESETS),
     (proxylessnas, PROXYLESSNAS_PRESETS),

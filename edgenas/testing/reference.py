@@ -45,6 +45,8 @@ def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Arra
         return ACTIVATIONS[str(op["function"])](inputs[0])
     if op.kind == "add":
         return inputs[0] + inputs[1]
+    if op.kind == "concat":
+        return np.concatenate(inputs, axis=1)
     if op.kind == "multiply":
         return inputs[0] * inputs[1]
     if op.kind == "global_avg_pool":

@@ -21,6 +21,7 @@ from edgenas.lowering.plan import deployed
 from edgenas.lowering.weights import Weights, random_weights
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import conv_block, expand, mbv3_head
+from edgenas.spaces.dense import condense_layer, dense_layer
 from edgenas.testing.reference import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -49,6 +50,10 @@ OPERATORS = (
     ops.global_avg_pool((8, 5, 6)),
     ops.batch_norm((8, 5, 6)),
     ops.channel_shuffle((8, 5, 6), 4),
+    dense_layer((8, 6, 7), 4, norm="bn_relu", conv="learned1x1", groups=4, pool=True),
+    dense_layer((8, 6, 7), 4, norm="identity", conv="depthwise3x3", groups=4),
+    dense_layer((8, 6, 7), 4, norm="bn", conv="group3x3", groups=2),
+    condense_layer((12, 5, 6), 4, bottleneck=2, groups=2),
     ops.max_pool2d((8, 9, 8), kernel=3, stride=2, padding=1),
     ops.max_pool2d((8, 9, 8), kernel=5, stride=2, padding=2, ceil=True),
     ops.max_pool2d((8, 9, 7), kernel=2, stride=2),

@@ -40,6 +40,8 @@ from tests.lowering.answers import RUNTIMES, check_pieces, small
         ("nas_bench_macro", 6),
         ("mnasnet", 6),
         ("nas_bench_201", 6),
+        ("dpp_net_tiny", 6),
+        ("dpp_net", 0),
         ("resnet_tiny", 6),
         ("ofa_resnet50", 0),
     ],

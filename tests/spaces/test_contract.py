@@ -3,6 +3,7 @@
 import numpy as np
 
 from edgenas.spaces import SPACES, from_parameters, get
+from edgenas.spaces.dpp_net import PRESETS as DPP_NET
 from edgenas.spaces.fbnet import PRESETS as FBNET
 from edgenas.spaces.mnasnet import PRESETS as MNASNET
 from edgenas.spaces.mobilenets import PRESETS as MOBILENETS
@@ -79,6 +80,16 @@ class TestNasBenchMacro(SpaceContract):
     settings = {"name": "nas_bench_macro"}  # noqa: RUF012
 
 
+class TestDppNet(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "dpp_net"}  # noqa: RUF012
+
+
+class TestDppNetTiny(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "dpp_net_tiny", "max_layers": 3}  # noqa: RUF012
+
+
 class TestMobileNetV2(SpaceContract):
     factory = "edgenas.spaces:get"
     settings = {"name": "mobilenet_v2_tiny"}  # noqa: RUF012
@@ -91,7 +102,7 @@ class TestMobileNetV3(SpaceContract):
 
 def test_presets_are_spaces_by_name() -> None:
     presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MNASNET}
-    presets |= {*MOBILENETS, *NAS_BENCH_201}
+    presets |= {*MOBILENETS, *NAS_BENCH_201, *DPP_NET}
     assert set(SPACES.names()) >= presets
     for name in presets:
         assert get(name).name == name
