@@ -158,6 +158,10 @@ def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, f
     Raises:
         ExportError: there is no rule for a kind of operator; the message names it.
     """
+    return {name: moments.span for name, moments in _moments(graph, weights).items()}
+
+
+def _moments(graph: Graph, weights: Weights) -> dict[str, _Moments]:
     channels = graph.in_shape[0]
     unit = np.ones(channels)
     values = {"input": _Moments.normal(np.zeros(channels), unit, {"input": (1, unit)})}
@@ -171,18 +175,46 @@ def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, f
         found = _RULES[node.op.kind](node, inputs, weights)
         terms = found.terms or {node.name: (1, found.variance)}
         values[node.name] = replace(found, terms=terms)
-    return {name: moments.span for name, moments in values.items()}
+    return values
 
 
 def _conv2d(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    """Average over the places of the kernel, which near the border sees less than in the middle."""
     weight = weights[f"{node.name}.weight"].astype(np.float64)
-    groups = node.op.integer("groups")
+    kernel, groups = node.op.integer("kernel"), node.op.integer("groups")
     weight = weight.reshape(groups, -1, *weight.shape[1:])
     mean = inputs[0].mean.reshape(groups, -1)
     variance = inputs[0].variance.reshape(groups, -1)
-    means = np.einsum("goikl,gi->go", weight, mean).reshape(-1)
-    variances = np.einsum("goikl,gi->go", weight**2, variance).reshape(-1)
-    return _Moments.normal(means + _bias(node, weights), variances)
+    taps = [
+        np.einsum("goikl,gi->gokl", *pair).reshape(-1, kernel, kernel)
+        for pair in ((weight, mean), (weight**2, variance))
+    ]
+    (rows, row_shares), (columns, column_shares) = (
+        _windows(size, kernel, node.op.integer("stride")) for size in node.op.in_shape[1:]
+    )
+    means, variances = (
+        np.einsum("pk,okl,ql->opq", rows, one, columns, optimize=True) for one in taps
+    )
+    means = means + np.reshape(_bias(node, weights), (-1, 1, 1))
+    shares = row_shares[:, None] * column_shares
+    average = (means * shares).sum(axis=(1, 2))
+    spread = ((variances + (means - average[:, None, None]) ** 2) * shares).sum(axis=(1, 2))
+    reach = _SPREAD * np.sqrt(variances)
+    return _Moments(average, spread, (float((means - reach).min()), float((means + reach).max())))
+
+
+@cache
+def _windows(size: int, kernel: int, stride: int) -> tuple[Floats, Floats]:
+    """Return which pixels of the kernel lie on the image, by place, and each such place's share.
+
+    Returns:
+        Shapes (n_places, kernel), of 0 and 1, and (n_places,).
+    """
+    near = kernel // 2
+    starts = np.arange(0, size + 2 * near - kernel + 1, stride)[:, None] - near
+    pixels = starts + np.arange(kernel)
+    places, counts = np.unique((pixels >= 0) & (pixels < size), axis=0, return_counts=True)
+    return places.astype(np.float64), counts / counts.sum()
 
 
 def _linear(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:

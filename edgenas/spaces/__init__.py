@@ -16,6 +16,9 @@ from edgenas.spaces.mnasnet import PRESETS as MNASNET_PRESETS
 from edgenas.spaces.mnasnet import mnasnet
 from edgenas.spaces.mobilenets import PRESETS as MOBILENET_PRESETS
 from edgenas.spaces.mobilenets import mobilenet
+from edgenas.spaces.monas import ALEXNET_PRESETS as MONAS_ALEXNET_PRESETS
+from edgenas.spaces.monas import CONDENSENET_PRESETS as MONAS_CONDENSENET_PRESETS
+from edgenas.spaces.monas import monas_alexnet, monas_condensenet
 from edgenas.spaces.nas_bench_201 import PRESETS as NAS_BENCH_201_PRESETS
 from edgenas.spaces.nas_bench_201 import nas_bench_201
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO_PRESETS
@@ -34,6 +37,8 @@ _FAMILIES: tuple[tuple[Callable[..., SearchSpace], Iterable[str]], ...] = (
     (ofa_resnet50, OFA_RESNET50_PRESETS),
     (fbnet, FBNET_PRESETS),
     (dpp_net, DPP_NET_PRESETS),
+    (monas_alexnet, MONAS_ALEXNET_PRESETS),
+    (monas_condensenet, MONAS_CONDENSENET_PRESETS),
     (nas_bench_201, NAS_BENCH_201_PRESETS),
     (nas_bench_macro, NAS_BENCH_MACRO_PRESETS),
     (proxylessnas, PROXYLESSNAS_PRESETS),

@@ -19,6 +19,7 @@ from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.plan import deployed
 from edgenas.lowering.weights import Weights, random_weights
+from edgenas.spaces.alexnet import alexnet_head, alexnet_layer
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import conv_block, expand, mbv3_head
 from edgenas.spaces.dense import condense_layer, dense_layer
@@ -29,7 +30,11 @@ Array = np.ndarray[Any, Any]
 
 def small(name: str) -> SearchSpace:
     """Return a space, of those for large images one for smaller ones where that does not matter."""
-    changes = {"mnasnet": {"resolution": 64}, "nas_bench_201": {"n_cells": 1}}
+    changes: dict[str, dict[str, Any]] = {
+        "mnasnet": {"resolution": 64},
+        "nas_bench_201": {"n_cells": 1},
+        "monas_condensenet": {"layers": (1, 3), "growths": (4, 8)},
+    }
     return spaces.get(name, **changes.get(name, {}))
 
 
@@ -54,6 +59,8 @@ OPERATORS = (
     dense_layer((8, 6, 7), 4, norm="identity", conv="depthwise3x3", groups=4),
     dense_layer((8, 6, 7), 4, norm="bn", conv="group3x3", groups=2),
     condense_layer((12, 5, 6), 4, bottleneck=2, groups=2),
+    alexnet_layer((3, 9, 8), 8, kernel=9, pool=True),
+    alexnet_head((6, 3, 2), hidden=(16, 12), n_classes=5),
     ops.max_pool2d((8, 9, 8), kernel=3, stride=2, padding=1),
     ops.max_pool2d((8, 9, 8), kernel=5, stride=2, padding=2, ceil=True),
     ops.max_pool2d((8, 9, 7), kernel=2, stride=2),

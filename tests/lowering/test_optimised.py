@@ -14,6 +14,7 @@ from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import random_weights
+from edgenas.spaces.alexnet import alexnet_head
 from edgenas.spaces.blocks import (
     bottleneck,
     chain,
@@ -41,6 +42,8 @@ from tests.lowering.answers import RUNTIMES, check_pieces, small
         ("mnasnet", 6),
         ("nas_bench_201", 6),
         ("dpp_net_tiny", 6),
+        ("monas_alexnet", 4),
+        ("monas_condensenet", 4),
         ("dpp_net", 0),
         ("resnet_tiny", 6),
         ("ofa_resnet50", 0),
@@ -147,6 +150,17 @@ def test_a_pool_of_float_values_among_codes_is_named() -> None:
     opset = [onnx.helper.make_opsetid("", 17)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
     assert onnx_operators(model.SerializeToString()).outside == ("MaxPool",)
+
+
+def test_hidden_layers_are_the_networks_with_their_activation() -> None:
+    """onnxruntime has one kernel for both, under a name of its own; so has XNNPACK."""
+    graph = expand(alexnet_head((6, 3, 2), hidden=(16, 12), n_classes=5))
+    weights = random_weights(graph)
+    for (lower, operators), relu in zip(RUNTIMES.values(), ("Relu", "RELU"), strict=True):
+        execution = operators(lower(graph, weights))
+        assert [o.kind for o in execution.compute] == ["linear"] * 3
+        assert [o.activation for o in execution.compute] == [relu, relu, ""]
+        assert execution.n_macs == n_macs(graph) == 36 * 16 + 16 * 12 + 12 * 5
 
 
 @pytest.mark.parametrize("width", [24, 64])

@@ -181,6 +181,8 @@ def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
         ("mnasnet", 2),
         ("nas_bench_201", 2),
         ("dpp_net_tiny", 2),
+        ("monas_alexnet", 2),
+        ("monas_condensenet", 2),
         ("resnet_tiny", 2),
         ("ofa_resnet50", 0),
     ],
@@ -358,6 +360,8 @@ class TestAgainstTheMakersQuantisers:
         ("mnasnet", 2),
         ("nas_bench_201", 2),
         ("dpp_net_tiny", 2),
+        ("monas_alexnet", 2),
+        ("monas_condensenet", 2),
         ("resnet_tiny", 2),
     ],
 )
