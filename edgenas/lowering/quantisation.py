@@ -20,7 +20,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 _SPREAD = 4.0  # standard deviations on each side; a normal value leaves them 6 times in 100 000
 _LEAST_WIDTH = 1e-3  # of a range: narrower ones would give scales that 8-bit kernels refuse
-_BOUND = ("activation", "max_pool2d", "channel_shuffle")
+_BOUND = ("activation", "max_pool2d", "channel_shuffle")  # their ranges are not free to widen
 _NEIGHBOURS = 9  # pixels that vary together before a pool, roughly: those of a 3x3 kernel
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 
@@ -162,6 +162,7 @@ def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, f
 
 
 def _moments(graph: Graph, weights: Weights) -> dict[str, _Moments]:
+    """Return the moments of every value (see `estimated_ranges`)."""
     channels = graph.in_shape[0]
     unit = np.ones(channels)
     values = {"input": _Moments.normal(np.zeros(channels), unit, {"input": (1, unit)})}

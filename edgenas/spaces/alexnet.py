@@ -31,8 +31,9 @@ def _expand_alexnet_layer(op: OpSpec) -> Graph:
 
 def alexnet_head(in_shape: Shape, *, hidden: Sequence[int], n_classes: int) -> OpSpec:
     """Return hidden layers, each with ReLU, of the given widths, and the classifier."""
-    widths = "-".join(map(str, hidden))
-    return OpSpec.make("alexnet_head", in_shape, hidden=widths or "none", n_classes=n_classes)
+    # A number where there is one: keys are read back, and one width reads as that.
+    widths = hidden[0] if len(hidden) == 1 else "-".join(map(str, hidden)) or "none"
+    return OpSpec.make("alexnet_head", in_shape, hidden=widths, n_classes=n_classes)
 
 
 @BLOCKS.add("alexnet_head")

@@ -1,4 +1,4 @@
-"""Cells of NAS-Bench-201 as blocks: their edges, what leads through them, what stands around.
+"""Cells of NAS-Bench-201 as blocks: their edges, what leads through them, what is between them.
 
 Dong and Yang 2020 (NAS-Bench-201), arXiv:2001.00326, figure 1.
 """
@@ -184,19 +184,4 @@ def _expand_basic_block(op: OpSpec) -> Graph:
     builder.then("shortcut", ops.add(builder.shape), shortcut)
     if op["activation"] == "relu":
         builder.then("shortcut_act", ops.activation(builder.shape, "relu"))
-    return builder.graph()
-
-
-def norm_head(in_shape: Shape, *, n_classes: int) -> OpSpec:
-    """Return batch norm, ReLU, pool, classifier: the head of networks that normalise before."""
-    return OpSpec.make("norm_head", in_shape, n_classes=n_classes)
-
-
-@BLOCKS.add("norm_head")
-def _expand_norm_head(op: OpSpec) -> Graph:
-    builder = GraphBuilder(op.in_shape)
-    builder.then("norm", ops.batch_norm(builder.shape))
-    builder.then("norm_act", ops.activation(builder.shape, "relu"))
-    builder.then("pool", ops.global_avg_pool(builder.shape))
-    builder.then("classifier", ops.linear(builder.shape, op.integer("n_classes")))
     return builder.graph()

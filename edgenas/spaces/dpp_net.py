@@ -17,8 +17,7 @@ from typing import Any
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec, Shape
 from edgenas.spaces.base import Factor, Gene, SearchSpace
-from edgenas.spaces.blocks import conv_block
-from edgenas.spaces.cells import norm_head
+from edgenas.spaces.blocks import conv_block, norm_head
 from edgenas.spaces.dense import CONVS, NORMS, dense_layer
 from edgenas.spaces.presets import choose
 

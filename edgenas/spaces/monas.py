@@ -21,8 +21,7 @@ from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec, Shape, conv2d
 from edgenas.spaces.alexnet import alexnet_head, alexnet_layer
 from edgenas.spaces.base import Factor, Gene, SearchSpace
-from edgenas.spaces.blocks import out_shape
-from edgenas.spaces.cells import norm_head
+from edgenas.spaces.blocks import norm_head, out_shape
 from edgenas.spaces.dense import condense_layer
 from edgenas.spaces.presets import choose
 

@@ -20,14 +20,13 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import OpSpec, Shape
 from edgenas.spaces.base import Factor, Gene, SearchSpace
-from edgenas.spaces.blocks import conv_block, out_shape
+from edgenas.spaces.blocks import conv_block, norm_head, out_shape
 from edgenas.spaces.cells import (
     EDGES,
     PATHS,
     basic_block,
     cell,
     cell_letters,
-    norm_head,
     reads_activated,
     used_edges,
 )

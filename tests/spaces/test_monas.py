@@ -7,9 +7,10 @@ import pytest
 
 from edgenas.core import counts
 from edgenas.core.errors import SpaceError
-from edgenas.core.ops import Graph
+from edgenas.core.ops import Graph, parse_key
 from edgenas.spaces import fold
-from edgenas.spaces.blocks import out_shape
+from edgenas.spaces.alexnet import alexnet_head
+from edgenas.spaces.blocks import expand, out_shape
 from edgenas.spaces.budget import BudgetProgram
 from edgenas.spaces.monas import monas_alexnet, monas_condensenet
 
@@ -97,5 +98,9 @@ def test_settings_must_fit() -> None:
     row = shallow.sample(1, np.random.default_rng(0))[0]
     assert [op.kind for _, op in shallow.ops(row)] == ["alexnet_layer"] * 2 + ["alexnet_head"]
     assert shallow.network(row).out_shape == (10,)
+    for hidden in ((), (20,), (20, 30)):
+        head = alexnet_head((8, 4, 4), hidden=hidden, n_classes=10)
+        assert parse_key(head.key) == head
+        assert len(expand(head).nodes) == 2 * len(hidden) + 1
     one = monas_condensenet("monas_condensenet", n_stages=1)
     assert one.network(one.smallest()).out_shape == (10,)
