@@ -20,6 +20,7 @@ from edgenas.lowering.torch import ACTIVATIONS, GraphModule, channels_last, fold
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
 from edgenas.lowering.weights import random_weights
 from edgenas.spaces import blocks
+from edgenas.spaces.dpp_net import dpp_net
 from edgenas.spaces.nas_bench_201 import nas_bench_201
 from edgenas.testing.reference import evaluate
 
@@ -113,6 +114,46 @@ def test_training_mode_updates_the_running_statistics() -> None:
     module(torch.randn(4, 1, 18, 18)).sum().backward()
     assert not torch.equal(before, module.tensors()["stem.conv.norm.running_mean"])
     assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dense_networks_are_those_of_the_description(seed: int) -> None:
+    space = dpp_net("dpp_net_tiny", resolution=12, n_cells=(1, 1, 1))
+    graph = space.network(space.sample(3, np.random.default_rng(1))[seed])
+    module = GraphModule(graph, seed=2)
+    assert sum(value.numel() for value in module.parameters()) == counts.n_params(graph)
+    images = torch.randn(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    module(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    _randomise(module.eval())
+    plain = folded(module)
+    assert plain.norms() == []
+    with torch.no_grad():
+        found = plain(images)
+        torch.testing.assert_close(found, module(images), rtol=1e-4, atol=1e-4)
+        expected = torch.from_numpy(evaluate(graph, folded_weights(module), images.numpy()))
+        torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["identity", "bn_relu"])
+@pytest.mark.parametrize("conv", ["conv1x1", "conv3x3", "group3x3", "learned1x1"])
+def test_what_dense_layers_append_starts_at_the_scale_of_what_is_there(
+    norm: str, conv: str
+) -> None:
+    """Sixteen layers that nothing normalises neither blow up nor die away."""
+    space = dpp_net("dpp_net", resolution=16, max_layers=4, growths=(8,), n_cells=(4,))
+    config = {
+        f"{what}{i}": how for i in range(1, 5) for what, how in (("norm", norm), ("conv", conv))
+    }
+    graph = space.network(space.parse({"n_layers": 4, **config}))
+    trunk = Graph(graph.in_shape, tuple(n for n in graph.nodes if not n.name.startswith("head")))
+    module = GraphModule(trunk, seed=1)
+    images = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        values = module(images)
+    scales = values.std((0, 2, 3))
+    assert values.shape[1] == 16 + 16 * 8
+    assert 0.3 < scales[-8:].mean() / scales[:16].mean() < 3
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
