@@ -115,7 +115,9 @@ def _norm(graph: Graph, channels: int, *, statistics: bool) -> nn.BatchNorm2d:
 def _ends_of_branches(graph: Graph) -> set[str]:
     """Return the nodes to which shortcuts are added before an activation."""
     activated = {node.inputs[0] for node in graph.nodes if node.op.kind == "activation"}
-    sums = [n for n in graph.nodes if n.op.kind == "add" and n.name in activated]
+    # Other sums than shortcuts (of a cell's edges) are of branches that are all to learn.
+    names = {name for name in activated if name.rpartition(".")[2] == "shortcut"}
+    sums = [node for node in graph.nodes if node.op.kind == "add" and node.name in names]
     return {node.inputs[0] for node in sums}
 
 

@@ -116,6 +116,19 @@ def test_training_mode_updates_the_running_statistics() -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+def test_only_shortcuts_start_alone() -> None:
+    """The edges of a cell start as the benchmark's do, all of them."""
+    space = nas_bench_201("nas_bench_201", n_cells=2, resolution=8)
+    code = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_1x1~2|"
+    module = GraphModule(space.network(space.from_code(code)))
+    silent = {
+        name
+        for name, value in module.named_parameters()
+        if name.endswith("norm.weight") and not value.any()
+    }
+    assert silent == {f"stage{stage}.0.conv2.norm.weight" for stage in (2, 3)}
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_dense_networks_are_those_of_the_description(seed: int) -> None:
     space = dpp_net("dpp_net_tiny", resolution=12, n_cells=(1, 1, 1))
