@@ -116,6 +116,7 @@ def show_proof(result: CompileResult) -> None:
         show(f"the budget is asked of {proof['runtime']}; of {', '.join(others)} it is only told")
     for limit in proof["limits"]:
         word = "kept" if limit["kept"] else "BROKEN"
+        word += " as predicted, not measured" if limit.get("predicted") else ""
         show(f"{limit['budget']}: {_value(limit['budget'].split()[0], limit['value'])}, {word}")
     show(f"measured on {proof['device']}")
     for entry in proof["files"]:

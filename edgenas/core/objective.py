@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Literal
 
@@ -47,8 +47,19 @@ OBJECTIVES = {
 }
 """Objectives that edgenas knows, by name."""
 
+OF_DEVICES = (
+    "latency_ms",
+    "energy_mj",
+    "load_ms",
+    "cold_start_ms",
+    "peak_memory_mib",
+    "sustained_p95_ms",
+)
+"""Those that differ from device to device."""
+
+_LABEL = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 _CONSTRAINT = re.compile(
-    r"\s*(?P<name>[a-z_0-9]+)\s*(?P<sign><=|>=)\s*(?P<limit>[0-9.eE+-]+)"
+    rf"\s*(?P<name>[a-z_0-9]+(?:\.{_LABEL})?)\s*(?P<sign><=|>=)\s*(?P<limit>[0-9.eE+-]+)"
     r"\s*(?:@\s*(?P<confidence>[0-9.]+)\s*(?P<percent>%?))?\s*"
 )
 
@@ -56,12 +67,32 @@ _CONSTRAINT = re.compile(
 def objective(name: str) -> Objective:
     """Return the objective called `name`.
 
+    ``latency_ms.pixel8`` is the latency on another device, under the label ``pixel8``.
+
     Raises:
         UsageError: there is none.
     """
-    if name not in OBJECTIVES:
-        raise UsageError(f"unknown objective {name!r}; {choices(name, OBJECTIVES)}")
-    return OBJECTIVES[name]
+    base, dot, label = name.partition(".")
+    if base not in OBJECTIVES:
+        raise UsageError(f"unknown objective {name!r}; {choices(base, OBJECTIVES)}")
+    if not dot:
+        return OBJECTIVES[base]
+    if base not in OF_DEVICES:
+        raise UsageError(
+            f"objective {name!r}: {base} is the same on every device; write it without "
+            f"{dot + label!r}"
+        )
+    if not is_label(label):
+        raise UsageError(f"objective {name!r}: {label!r} is no label; {LABELS}")
+    return replace(OBJECTIVES[base], name=name)
+
+
+LABELS = "a label is made of letters, digits, '-' and '_', and begins with a letter or digit"
+
+
+def is_label(text: str) -> bool:
+    """Return whether another device may be called so."""
+    return re.fullmatch(_LABEL, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,6 +219,21 @@ class Run:
                 found[column_of(name.kind)] = self._model(CostModel, TableName(own, name.kind))
         return found
 
+    @cached_property
+    def other_devices(self) -> dict[str, CostModel]:
+        """Models of the tables of other devices, by objective: ``latency_ms.LABEL``.
+
+        Raises:
+            UsageError: a table that the job names is not there.
+            CostError, SchemaError: it is damaged, or lacks operators of the space.
+        """
+        found: dict[str, CostModel] = {}
+        for label, name in self.job.device.also.items():
+            table = CostTable.load(locate(name))
+            model = CostModel(self.space, table, coverage=INTERVAL_COVERAGE)
+            found[f"{column_of(model.kind)}.{label}"] = model
+        return found
+
     @property
     def all_models(self) -> dict[str, CostModel]:
         """Every model of the run by the name of its table: latencies by runtime, then others."""
@@ -253,6 +268,7 @@ class Run:
         Predictions are of those `kinds` that the run has tables of.
         """
         models = {name: one for name, one in self.cost_models.items() if one.kind in kinds}
+        models |= self.other_devices
         counts = ("n_macs", "n_params", "peak_activation_kib")
         names = tuple(dict.fromkeys((*self.job.objectives, *models, *counts)))
         return CheapCosts(self.space, names, models=models, constraints=constraints)
@@ -301,12 +317,28 @@ class Run:
             EXPORTERS.get(target)
         _ = self.device, self.dataset, self.space, self.runtimes, self.predictor, self.accuracies
         self._check_accuracy()
+        self._check_other_devices()
         if "energy" in self.kinds:
             power_of(self.device)
         for text in self.job.device.tables:
             name = TableName.parse(text)
             RUNTIMES.get(name.runtime)
             self.given_table(name)
+
+    def _check_other_devices(self) -> None:
+        """Refuse costs on devices that no table is named of.
+
+        Raises:
+            UsageError: which one; the message has those that there are.
+        """
+        limits = (budget.name for budget in self.job.budgets())
+        for name in (*self.job.objectives, *limits):
+            if "." in name and name not in self.other_devices:
+                allowed = ", ".join(self.other_devices) or "none, as device.also names no table"
+                raise UsageError(
+                    f"{name}: nothing tells that; name a table of it, device: {{also: "
+                    f"{{{name.partition('.')[2]}: TABLE}}}}; there are: {allowed}"
+                )
 
     def _check_accuracy(self) -> None:
         """Refuse images without labels where something has to be learned or judged by them.

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import AfterValidator, Field, model_validator
 
 from edgenas.core.errors import DataError, EdgenasError, UsageError
-from edgenas.core.objective import Constraint
+from edgenas.core.objective import LABELS, Constraint, is_label, objective
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.costs.conditions import check_aspects
 from edgenas.oneshot.data.settings import DataSettings
@@ -22,20 +22,6 @@ from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
 
 M = TypeVar("M", bound=StrictModel)
-
-ObjectiveName = Literal[
-    "accuracy",
-    "latency_ms",
-    "energy_mj",
-    "load_ms",
-    "cold_start_ms",
-    "peak_memory_mib",
-    "sustained_p95_ms",
-    "n_macs",
-    "n_params",
-    "peak_activation_kib",
-    "weights_kib",
-]
 
 
 def _constraint(text: str) -> str:
@@ -66,7 +52,22 @@ def _aspect(name: str) -> str:
     return name
 
 
+def _objective(name: str) -> str:
+    try:
+        return objective(name).name
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+def _label(text: str) -> str:
+    if not is_label(text):
+        raise ValueError(f"{text!r} is no label of a device; {LABELS}")
+    return text
+
+
 AspectName = Annotated[str, AfterValidator(_aspect)]
+ObjectiveName = Annotated[str, AfterValidator(_objective)]
+DeviceLabel = Annotated[str, AfterValidator(_label)]
 ConstraintText = Annotated[str, AfterValidator(_constraint)]
 PickText = Annotated[str, AfterValidator(_pick)]
 
@@ -117,6 +118,9 @@ class DeviceSection(StrictModel):
     precision: Literal["float32"] = "float32"
     tables: dict[str, str] = Field(default_factory=dict)
     accept_mismatch: tuple[AspectName, ...] = ()
+    also: dict[DeviceLabel, str] = Field(default_factory=dict)
+    """Tables of other devices (or runtimes) by a label; what they predict can be an objective or a
+    limit, ``latency_ms.LABEL``, and is not measured."""
 
 
 class SpaceSection(StrictModel):
@@ -477,7 +481,7 @@ def _with_absolute(section: M, name: str) -> M:
 
 
 def absolute_tables(tables: Mapping[str, str]) -> dict[str, str]:
-    """Return tables by runtime, those that are files under paths that hold from anywhere."""
+    """Return tables by name, those that are files under paths that hold from anywhere."""
     paths = {runtime: Path(name).expanduser() for runtime, name in tables.items()}
     return {
         runtime: str(paths[runtime].resolve()) if paths[runtime].is_file() else name
@@ -486,7 +490,10 @@ def absolute_tables(tables: Mapping[str, str]) -> dict[str, str]:
 
 
 def _device(device: DeviceSection) -> DeviceSection:
-    changes: dict[str, Any] = {"tables": absolute_tables(device.tables)}
+    changes: dict[str, Any] = {
+        "tables": absolute_tables(device.tables),
+        "also": absolute_tables(device.also),
+    }
     if device.id.endswith((".yaml", ".yml")):
         changes["id"] = str(Path(device.id).expanduser().resolve())
     return device.model_copy(update=changes)

@@ -67,6 +67,20 @@ def test_a_sign_against_the_objective_is_refused() -> None:
         Constraint.parse("accuracy <= 0.5")
 
 
+def test_costs_of_other_devices_are_objectives_too() -> None:
+    found = objective("latency_ms.pixel8")
+    assert (found.name, found.unit, found.direction) == ("latency_ms.pixel8", "ms", "minimize")
+    constraint = Constraint.parse("energy_mj.my-board <= 3 @ 90%")
+    assert (constraint.name, constraint.confidence) == ("energy_mj.my-board", 0.9)
+    assert constraint.violation(4.0) == 1.0
+    assert Constraint.parse(str(constraint)) == constraint
+    with pytest.raises(UsageError, match=r"n_macs is the same on every device; .* '\.pixel8'"):
+        objective("n_macs.pixel8")
+    for label in ("", "-a", "a b", "ä", "a.b"):
+        with pytest.raises(UsageError, match="is no label"):
+            objective(f"latency_ms.{label}")
+
+
 def test_an_unknown_objective_names_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"unknown objective 'latency'.*nearest: latency_ms"):
         Constraint.parse("latency <= 2")

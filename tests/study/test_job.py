@@ -21,7 +21,6 @@ from edgenas.study.job import (
     Job,
     MeasureSection,
     NetworksSection,
-    ObjectiveName,
     ProfileSection,
     TrainingSection,
     load_job,
@@ -76,7 +75,6 @@ def test_sections_mirror_the_settings_they_stand_for() -> None:
     assert (given.n_sessions, given.n_session_networks) == (2, 10)
     training = {field.name for field in dataclasses.fields(TrainingSettings)}
     assert set(TrainingSection.model_fields) - {"seed", "schedule", "weights"} == training
-    assert set(ObjectiveName.__args__) == set(OBJECTIVES)
     assert MeasureSection().n_visits >= 2
 
 
@@ -321,3 +319,31 @@ def test_tables_and_what_they_may_differ_in(
     assert again.device.accept_mismatch == ("threads", "device")
     with pytest.raises(UsageError, match="cannot differ in"):
         with_tables(given, {}, ["size"])
+
+
+def test_objectives_are_known_ones_and_those_of_other_devices(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+
+    def job(objectives: str, also: str = "") -> Job:
+        device = f"device: {{also: {also}}}\n" if also else ""
+        path.write_text(
+            f"schema_version: 1\nname: a\ndata: {{source: digits}}\n{device}"
+            f"objectives: [{objectives}]\nconstraints: [latency_ms.a-b <= 3]\n"
+        )
+        return load_job(path)
+
+    every = ", ".join(OBJECTIVES)
+    assert job(every).objectives == tuple(OBJECTIVES)
+    found = job("accuracy, latency_ms.pixel8, energy_mj.a-b", "{pixel8: no/such/table}")
+    assert found.objectives[1:] == ("latency_ms.pixel8", "energy_mj.a-b")
+    assert found.device.also == {"pixel8": "no/such/table"}
+    assert found.constraints == ("latency_ms.a-b <= 3",)
+    for wrong, words in (
+        ("latency", "unknown objective 'latency'"),
+        ("accuracy.pixel8", "the same on every device"),
+        ("latency_ms.a b", "is no label"),
+    ):
+        with pytest.raises(SchemaError, match=words):
+            job(wrong)
+    with pytest.raises(SchemaError, match="is no label of a device"):
+        job("accuracy", '{"a.b": x}')

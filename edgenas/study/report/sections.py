@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from edgenas.core.objective import Constraint
 from edgenas.study.report.data import (
     BlockCost,
     ExportCheck,
@@ -65,15 +66,20 @@ def verdict(data: ReportData) -> Verdict:
         others = [entry.target for entry in data.exports if entry.budget_kept is None]
         return Verdict("kept", text + (f" Not measured here: {', '.join(others)}." * bool(others)))
     return Verdict(
-        "unproven", f"Budget {budget}: no exported file was measured; nothing is proven."
+        "unproven",
+        f"Budget {budget}: no exported file was measured for it; nothing is proven."
+        f"{_not_measured(data)}",
     )
 
 
 def _not_measured(data: ReportData) -> str:
-    """Return which limits were held against figures that are modelled; nothing if none was."""
+    """Return which limits were held against figures that nobody measured; nothing if none was."""
     modelled = {cost.objective for e in data.exports for cost in e.costs if cost.modelled}
     names = [name for name in sorted(modelled) if data.limit(name) is not None]
-    return f" {', '.join(names)}: modelled, not measured." if names else ""
+    elsewhere = {Constraint.parse(text).name for text in data.constraints}
+    predicted = sorted(name for name in elsewhere if "." in name)
+    text = f" {', '.join(names)}: modelled, not measured." if names else ""
+    return text + (f" {', '.join(predicted)}: predicted, not measured." if predicted else "")
 
 
 def headline(data: ReportData) -> str:

@@ -174,14 +174,22 @@ def _predicted(run: Run, runtime: str) -> PredictedLatency:
 
 
 def _predicted_costs(run: Run, runtime: str | None) -> list[PredictedCost]:
-    """Return the other costs, of which there are tables for the job's own runtime only."""
+    """Return the other costs, of which there are tables for the job's own runtime only.
+
+    Those of other devices are told with the device and runtime of their tables.
+    """
     if runtime != run.job.device.runtime:
         return []
     slug = run.device.fingerprint.slug
-    return [
-        PredictedCost(objective=name, device=slug, runtime=runtime, **predicted)
-        for name, predicted in predicted_costs(run).items()
-    ]
+    places = {
+        name: (model.table.passport.device.slug, model.table.passport.runtime.name)
+        for name, model in run.other_devices.items()
+    }
+    found = []
+    for name, predicted in predicted_costs(run).items():
+        device, engine = places.get(name, (slug, runtime))
+        found.append(PredictedCost(objective=name, device=device, runtime=engine, **predicted))
+    return found
 
 
 def _summary(run: Run) -> str:

@@ -45,14 +45,13 @@ def predicted_latency(run: Run, runtime: str) -> dict[str, Any]:
 
 
 def predicted_costs(run: Run) -> dict[str, dict[str, Any]]:
-    """Return what is predicted of the pick beside its latency, on the job's runtime.
+    """Return what is predicted of the pick beside its latency, on the job's runtime and elsewhere.
 
     By objective: ``value``, ``low``, ``high`` in ``unit``, and what `predicted_latency` says of it.
     """
     found = {}
-    for name, model in run.cost_models.items():
-        if model.kind == "latency":
-            continue
+    own = {name: model for name, model in run.cost_models.items() if model.kind != "latency"}
+    for name, model in {**own, **run.other_devices}.items():
         prediction = model.predictions(picked(run).row[None])[0]
         found[name] = {
             "unit": model.table.passport.unit,
@@ -73,6 +72,7 @@ def _inputs(run: Run) -> dict[str, Any]:
         for name, model in run.cost_models.items()
         if model.kind != "latency"
     }
+    others |= {name: one.table.passport.checksum for name, one in run.other_devices.items()}
     found = {"pick": run.job.pick, "table": run.model.table.passport.checksum}
     return found | ({"tables": others} if others else {})
 
@@ -81,7 +81,8 @@ def _costed(run: Run) -> list[Evaluation]:
     """Return the front with all predicted costs, those that the search did not look at too."""
     front = read_front(run)
     rows = population([member.arch for member in front], run.space.n_genes)
-    folds = {name: model.fold(rows) for name, model in run.cost_models.items()}
+    models = {**run.cost_models, **run.other_devices}
+    folds = {name: model.fold(rows) for name, model in models.items()}
     return [
         replace(member, values={**member.values, **{name: float(folds[name][i]) for name in folds}})
         for i, member in enumerate(front)
@@ -125,7 +126,8 @@ def _summary(run: Run) -> str:
         text += f" [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
     parts.append(text)
     parts += [cost_text(name, one) for name, one in predicted_costs(run).items()]
-    parts += [caveat for model in run.cost_models.values() for caveat in model.caveats]
+    models = (*run.cost_models.values(), *run.other_devices.values())
+    parts += [caveat for model in models for caveat in model.caveats]
     return ", ".join(parts)
 
 

@@ -70,12 +70,16 @@ def _measured_budgets(run: Run) -> list[Constraint]:
 
 
 def _limits(run: Run, values: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Return the budgets on what is not measured, and what the result has of them."""
+    """Return the budgets on what is not measured, and what the result has of them.
+
+    What another device takes is predicted by its table, and ``predicted`` says so.
+    """
     return [
         {
             "budget": str(budget),
             "value": values[budget.name],
             "kept": budget.violation(values[budget.name]) <= 0,
+            "predicted": budget.name in run.other_devices,
         }
         for budget in run.job.budgets()
         if budget.name not in KIND_OF

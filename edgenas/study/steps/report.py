@@ -128,8 +128,8 @@ def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
                 peak_activation_kib=values["peak_activation_kib"],
                 costs={
                     name: float(model.fold(evaluation.arch.row[None])[0])
-                    for name, model in run.cost_models.items()
-                    if model.kind != "latency"
+                    for name, model in {**run.cost_models, **run.other_devices}.items()
+                    if name != "latency_ms"
                 },
                 config=run.space.describe(evaluation.arch.row),
                 measured_ms=measured.get(evaluation.arch.id),

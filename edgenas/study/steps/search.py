@@ -81,6 +81,7 @@ def _tables(run: Run) -> dict[str, Any]:
         for name, model in run.cost_models.items()
         if model.kind != "latency" and model.kind in run.searched_kinds
     }
+    others |= {name: one.table.passport.checksum for name, one in run.other_devices.items()}
     found: dict[str, Any] = {"table": run.model.table.passport.checksum}
     return found | ({"tables": others} if others else {})
 
@@ -174,6 +175,7 @@ def _write(run: Run, result: SearchResult) -> list[Path]:
         for name, model in run.cost_models.items()
         if model.has_intervals and model.kind in run.searched_kinds
     ]
+    ends += [name for name, model in run.other_devices.items() if model.has_intervals]
     rows = front_rows(
         result.front, run.objectives, upper=run.costs(()).upper, names=ends, confidence=0.9
     )
