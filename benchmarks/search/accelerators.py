@@ -13,53 +13,33 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import KFold, cross_val_predict
 
 from benchmarks.search.problem import Known
-from benchmarks.search.tables import read
+from benchmarks.search.tables import place
 from edgenas import spaces
 from edgenas.core.architecture import Genes
+from edgenas.evaluators import published
+from edgenas.evaluators.tabular import TabularValues
 from edgenas.pareto import non_dominated
 from edgenas.searchers.arrays.problem import Limits
 from edgenas.searchers.arrays.select import select
 from edgenas.searchers.problem import Floats
-from edgenas.spaces.base import SearchSpace
 
 _SPACE = "mnasnet_accel"
-_N_BLOCKS = 7
 _SEEDS = range(8)
 
 
 @cache
-def measured() -> tuple[SearchSpace, Genes, dict[str, Floats]]:
-    """Return the space, distinct measured networks and their columns, means over repeats."""
-    table = read("accel_nasbench_mnasnet/anb_mnasnet_imagenet.csv.gz")
-    space = spaces.get(_SPACE)
-    configs = []
-    for i in range(len(table["val_top1"])):
-        config: dict[str, object] = {}
-        for b in range(_N_BLOCKS):
-            e, k, n, se = (table[f"block{b}_{what}"][i] for what in ("e", "k", "l", "se"))
-            name = f"block{b + 1}"
-            config |= {f"{name}.op": f"mbconv_e{e}", f"{name}.kernel": int(k)}
-            config |= {f"{name}.n_layers": int(n), f"{name}.se": 0.25 if int(se) else 0.0}
-        # Genes with one option need no value; the benchmark has no others.
-        config |= {g.name: g.options[0] for g in space.genes if len(g.options) == 1}
-        configs.append(space.parse(config))
-    every = np.array(configs, dtype=np.int8)
-    rows, places = np.unique(every, axis=0, return_inverse=True)
-    columns = {}
-    for name in ("val_top1", "latency_ms_zcu102_mean", "latency_ms_vck190_mean"):
-        values = np.array([float(text) if text else np.nan for text in table[name]])
-        known = np.isfinite(values)
-        sums = np.bincount(places.reshape(-1)[known], values[known], len(rows))
-        counts = np.bincount(places.reshape(-1)[known], minlength=len(rows))
-        columns[name] = np.divide(sums, counts, out=np.full(len(rows), np.nan), where=counts > 0)
-    return space, rows, columns
+def measured() -> TabularValues:
+    """Return the distinct measured networks, means over repeats."""
+    path = place("accel_nasbench_mnasnet/anb_mnasnet_imagenet.csv.gz")
+    return published.mnasnet_accel(path, spaces.get(_SPACE))
 
 
 def known(name: str, device: str) -> Known:
     """Return the problem of a device (``zcu102`` or ``vck190``)."""
-    space, rows, columns = measured()
-    accuracy = _Model(rows, columns["val_top1"] / 100)
-    latency = _Model(rows, columns[f"latency_ms_{device}_mean"])
+    table = measured()
+    space, rows = table.space, table.rows
+    accuracy = _Model(rows, table.values["accuracy"])
+    latency = _Model(rows, table.values[f"latency_ms.{device}"])
     found = [
         select(
             space,

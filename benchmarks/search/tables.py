@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import json
 import os
 from collections.abc import Callable
@@ -15,6 +13,8 @@ import numpy as np
 from benchmarks.search.problem import Known, of_table
 from edgenas import spaces
 from edgenas.core.architecture import Genes
+from edgenas.evaluators import published
+from edgenas.evaluators.tabular import TabularValues
 from edgenas.searchers.problem import Floats
 from edgenas.spaces.base import SearchSpace
 
@@ -53,40 +53,41 @@ def get(name: str) -> Known:
     raise ValueError(f"no problem {name!r}; allowed: {', '.join(names())}")
 
 
-def read(place: str) -> dict[str, list[str]]:
-    """Return the columns of a published table, as they are written."""
-    path = Path(os.environ["EDGENAS_BENCH_DATA"]) / place
-    with gzip.open(path, "rt", encoding="utf-8", newline="") as stream:
-        header, *lines = csv.reader(stream)
-    return {name: [line[i] for line in lines] for i, name in enumerate(header)}
+def place(name: str) -> Path:
+    """Return where a published file lies."""
+    return Path(os.environ["EDGENAS_BENCH_DATA"]) / name
 
 
 @cache
-def _nas_bench_201() -> tuple[SearchSpace, Genes, dict[str, Floats]]:
-    """Return the space, all 15,625 cells as genes, and their accuracies by data set."""
-    table = read("nb201_hw/nb201_arch_accuracy.csv.gz")
+def _cells_of(data: str) -> TabularValues:
+    """Return all 15,625 cells."""
+    path = place("nb201_hw/nb201_arch_accuracy.csv.gz")
+    return published.nas_bench_201(path, spaces.get("nas_bench_201"), data=data)
+
+
+def _latency(table: str, device: str) -> tuple[Genes, Floats]:
+    """Return the cells that were measured on a device, and milliseconds."""
+    codes = published.read_columns(place("nb201_hw/nb201_arch_accuracy.csv.gz"))["arch_str"]
+    measured = published.read_columns(place(f"nb201_hw/{table}.csv.gz"), ("arch_index", device))
     space = spaces.get("nas_bench_201")
-    rows = np.array([space.from_code(text) for text in table["arch_str"]], dtype=np.int8)
-    accuracy = {d: np.array(table[f"test_acc_200ep_{d}"], float) / 100 for d in _DATASETS}
-    return space, rows, accuracy
+    rows = [space.from_code(codes[int(i)]) for i in measured["arch_index"]]
+    return np.array(rows, dtype=np.int8), np.array(measured[device], dtype=np.float64)
 
 
 def _cells(name: str, data: str, device: str) -> Known:
     """Return the cells on a device; the 341 that no path leads through are no candidates."""
-    space, rows, accuracy = _nas_bench_201()
-    latency = np.array(read("nb201_hw/nb201_latency_help_cifar10.csv.gz")[device], float)
-    lives = accuracy[data] > (0.11 if data == "cifar10" else 0.011)
-    return of_table(name, space, rows[lives], accuracy[data][lives], latency[lives])
+    rows, latency = _latency("nb201_latency_help_cifar10", device)
+    accuracy = _cells_of(data)(rows)["accuracy"]
+    lives = accuracy > (0.11 if data == "cifar10" else 0.011)
+    return of_table(name, _cells_of(data).space, rows[lives], accuracy[lives], latency[lives])
 
 
 def _jetson(name: str, data: str) -> Known:
     """Return the 1,999 cells that were measured on a Jetson Nano."""
-    space, rows, accuracy = _nas_bench_201()
-    table = read("nb201_hw/nb201_latency_oneproxy_1999_cifar10.csv.gz")
-    places = np.array(table["arch_index"], dtype=np.int64)
-    chosen = rows[places]
-    latency = np.array(table[_JETSON], float)
-    return of_table(name, space, chosen, accuracy[data][places], latency, draw=_drawn_from(chosen))
+    rows, latency = _latency("nb201_latency_oneproxy_1999_cifar10", _JETSON)
+    accuracy = _cells_of(data)(rows)["accuracy"]
+    space = _cells_of(data).space
+    return of_table(name, space, rows, accuracy, latency, draw=_drawn_from(rows))
 
 
 def _macro(name: str) -> Known:
@@ -100,12 +101,9 @@ def _macro(name: str) -> Known:
 
 def macro_networks(space: SearchSpace) -> tuple[Genes, Floats]:
     """Return the distinct networks and their accuracies, means over equal entries."""
-    table = read("nas_bench_macro/nas_bench_macro_cifar10.csv.gz")
-    every = np.array([space.from_code(code) for code in table["arch"]], dtype=np.int8)
-    rows, places = np.unique(every, axis=0, return_inverse=True)
-    counts = np.bincount(places.reshape(-1))
-    sums = np.bincount(places.reshape(-1), np.array(table["mean_acc"], float) / 100)
-    return rows, sums / counts
+    path = place("nas_bench_macro/nas_bench_macro_cifar10.csv.gz")
+    table = published.nas_bench_macro(path, space)
+    return table.rows, table.values["accuracy"]
 
 
 def _drawn_from(rows: Genes) -> Callable[[int, np.random.Generator], Genes]:

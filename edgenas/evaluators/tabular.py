@@ -13,11 +13,14 @@ from edgenas.core.evaluation import Evaluation
 from edgenas.evaluators.base import Evaluator
 from edgenas.spaces.base import SearchSpace
 
+Floats = npt.NDArray[np.float64]
+
 
 class TabularValues(Evaluator):
     """Looks architectures up; one that is not in the table is a failed evaluation.
 
-    Rows that are the same architecture, as repeated trainings are, count as their mean.
+    Rows that are the same architecture, as repeated trainings are, count as the mean of their
+    values.
 
     Args:
         space: of the architectures.
@@ -43,11 +46,7 @@ class TabularValues(Evaluator):
         self.space = space
         self.rows, places = np.unique(rows, axis=0, return_inverse=True)
         places = places.reshape(-1)
-        counts = np.bincount(places, minlength=len(self.rows))
-        self.values = {
-            name: np.bincount(places, column, len(self.rows)) / counts
-            for name, column in columns.items()
-        }
+        self.values = {name: self._means(places, column) for name, column in columns.items()}
         self._places = {row.tobytes(): i for i, row in enumerate(self.rows)}
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
@@ -64,6 +63,13 @@ class TabularValues(Evaluator):
             name: np.where(places < 0, np.nan, column[places])
             for name, column in self.values.items()
         }
+
+    def _means(self, places: npt.NDArray[np.int64], column: npt.NDArray[np.float64]) -> Floats:
+        """Return the means of known values by place, shape (n_rows,); NaN where none is known."""
+        known, n = np.isfinite(column), len(self.rows)
+        counts = np.bincount(places[known], minlength=n)
+        sums = np.bincount(places[known], column[known], n)
+        return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
 
     def _one(self, arch: Architecture) -> Evaluation:
         place = self._places.get(arch.row.tobytes())
