@@ -69,7 +69,7 @@ class TabularValues(Evaluator):
         known, n = np.isfinite(column), len(self.rows)
         counts = np.bincount(places[known], minlength=n)
         sums = np.bincount(places[known], column[known], n)
-        return np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
+        return np.asarray(np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0))
 
     def _one(self, arch: Architecture) -> Evaluation:
         place = self._places.get(arch.row.tobytes())
