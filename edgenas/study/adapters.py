@@ -191,6 +191,11 @@ class OptunaSearcher(Searcher):
             trial.set_constraint("violation", evaluation.violation)
             self._study.tell(trial, [evaluation.values[goal.name] for goal in goals])
 
+    def _await(self, row: Genes) -> None:
+        (arch,) = self.problem.space.architectures(row[None])
+        with quiet_optuna():
+            self._trials[arch] = self._enqueued(row, self.n_told, len(self._trials))
+
     def _sampler(self, n_told: int, n_pending: int) -> optuna.samplers.BaseSampler:
         seed = int(self._rng(2, n_told, n_pending).integers(2**31))
         sampler: optuna.samplers.BaseSampler = self._kind(seed=seed, **self.settings.arguments)

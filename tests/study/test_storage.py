@@ -80,18 +80,29 @@ def test_another_search_is_refused(
     opened(tmp_path / file).close()  # the claim was given back
 
 
-@FILES
-def test_a_second_holder_is_refused_with_the_first_one_s_number(tmp_path: Path, file: str) -> None:
-    with opened(tmp_path / file), pytest.raises(StorageError, match=f"by process {os.getpid()};"):
-        opened(tmp_path / file)
+def test_a_second_holder_of_a_journal_is_refused_with_the_first_one_s_number(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "study.journal"
+    with opened(file), pytest.raises(StorageError, match=f"by process {os.getpid()};.*never a jou"):
+        opened(file)
 
 
-def test_a_second_writer_on_a_shared_database_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_program_that_writes_to_the_study_is_noticed(
+    tmp_path: Path, finished: bool
+) -> None:
     with opened(tmp_path / "study.db") as storage:
+        storage.append(EVALUATIONS[0])
         study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path}/study.db")
-        study.ask()
-        with pytest.raises(StorageError, match="another process writes to it"):
-            storage.append(EVALUATIONS[0])
+        trial = study.ask()
+        if finished:
+            study.tell(trial, [1.0, 1.0])
+        message = "trial 1 was not written by" if finished else "another program writes to it"
+        with pytest.raises(StorageError, match=message):
+            storage.claim(ARCHS[1:2], n_total=9)
+        with pytest.raises(StorageError, match=message):
+            storage.news()
 
 
 def test_running_trials_of_a_dead_process_are_failed(tmp_path: Path) -> None:
