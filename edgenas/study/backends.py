@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgenas.core.errors import EdgenasError, StorageError
+from edgenas.core.errors import EdgenasError, StorageError, UsageError
 from edgenas.core.files import atomic_path
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.file_claim import claimed
@@ -123,6 +123,30 @@ def guarded(what: str, remedy: str = _MEND) -> Iterator[None]:
         raise StorageError(
             f"{what}: {reason}; what was recorded before is untouched; {remedy}"
         ) from error
+
+
+def from_anywhere(storage: str) -> str:
+    """Return a storage's name that holds from any working folder, fit to be written into a job.
+
+    Raises:
+        StorageError: no such kind of storage.
+        UsageError: a URL with a password.
+    """
+    path, _ = _place(storage)
+    if path is not None:
+        return str(path.expanduser().resolve())
+    if _without_password(storage) != storage:
+        raise UsageError(
+            f"{_without_password(storage)}: a job file is copied and shown, so it takes no "
+            "password; put it into ~/.pgpass or the variable PGPASSWORD"
+        )
+    return storage
+
+
+def dashboard_name(storage: str) -> str:
+    """Return a storage as `optuna-dashboard` wants to be given it."""
+    path, kind = _place(storage)
+    return f"{_SQLITE_URL}{path}" if kind == "sqlite" else storage
 
 
 def _place(storage: str | Path) -> tuple[Path | None, str]:

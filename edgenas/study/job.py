@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
 
-from edgenas.core.errors import DataError, EdgenasError, UsageError
+from edgenas.core.errors import DataError, EdgenasError, StorageError, UsageError
 from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.costs.conditions import check_aspects
@@ -20,6 +20,7 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
+from edgenas.study.backends import from_anywhere
 
 M = TypeVar("M", bound=StrictModel)
 
@@ -66,9 +67,17 @@ def _aspect(name: str) -> str:
     return name
 
 
+def _storage(text: str) -> str:
+    try:
+        return from_anywhere(text)
+    except (UsageError, StorageError) as error:
+        raise ValueError(str(error)) from error
+
+
 AspectName = Annotated[str, AfterValidator(_aspect)]
 ConstraintText = Annotated[str, AfterValidator(_constraint)]
 PickText = Annotated[str, AfterValidator(_pick)]
+StorageName = Annotated[str, AfterValidator(_storage)]
 
 
 class DataSection(StrictModel):
@@ -282,6 +291,8 @@ class SearchSection(StrictModel):
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
+    storage: StorageName | None = None
+    """Where evaluations are recorded, by default in the run; runs that name one share a search."""
 
 
 class TensorrtSection(StrictModel):

@@ -15,6 +15,7 @@ import pytest
 
 from edgenas.core.errors import StorageError, UsageError
 from edgenas.core.evaluation import Evaluation
+from edgenas.study.backends import dashboard_name
 from edgenas.study.storage import StudyStorage
 from edgenas.testing.searcher_contract import tiny_evaluations, tiny_problem, tiny_space
 
@@ -271,6 +272,16 @@ def test_what_is_no_storage_is_refused(storage: str, message: str) -> None:
     with pytest.raises(StorageError, match=message) as caught:
         opened(storage)
     assert "secret" not in str(caught.value)
+
+
+def test_the_dashboard_is_given_what_it_takes() -> None:
+    names = ("/a/study.db", "sqlite:////a/study.db", "/a/study.journal", "postgresql://host/nas")
+    assert [dashboard_name(name) for name in names] == [
+        "sqlite:////a/study.db",
+        "sqlite:////a/study.db",
+        "/a/study.journal",
+        "postgresql://host/nas",
+    ]
 
 
 def test_an_architecture_of_another_space_is_refused(tmp_path: Path) -> None:
