@@ -205,7 +205,8 @@ class _Parameters:
         if not self._are_numbers:
             return self._space.parse(params)
         genes = [[params[gene.name] for gene in self._space.genes]]
-        return self._space.canonical(np.array(genes, dtype=np.int8))[0]
+        row: Genes = self._space.canonical(np.array(genes, dtype=np.int8))[0]
+        return row
 
 
 SEARCHERS.add(OptunaSearcher.name)(OptunaSearcher)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _DEBIAN = Path("/usr/lib/postgresql")
 _UNPRIVILEGED = "postgres"
@@ -87,13 +88,11 @@ class PostgreSql:
             raise AssertionError(f"{argv[0]} failed: {done.stderr.decode(errors='replace')}")
 
     def _call(self, argv: list[str]) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [str(self._programs / argv[0]), *argv[1:]],
-            capture_output=True,
-            check=False,
-            timeout=_START_S,
-            **_as_user(),
+        command = [str(self._programs / argv[0]), *argv[1:]]
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            command, capture_output=True, check=False, timeout=_START_S, **_as_user()
         )
+        return done
 
 
 def missing_program() -> str | None:
@@ -138,7 +137,7 @@ def _unprivileged() -> pwd.struct_passwd | None:
         return None
 
 
-def _as_user() -> dict[str, object]:
+def _as_user() -> dict[str, Any]:
     """Return how a process is started as somebody who may run a server."""
     other = _unprivileged()
     if os.geteuid() != 0 or other is None:

@@ -15,7 +15,7 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.study.api import with_tables
-from edgenas.study.context import Run
+from edgenas.study.context import Run, searcher_settings
 from edgenas.study.job import (
     DataSection,
     Job,
@@ -244,6 +244,16 @@ def test_a_storage_of_the_search_holds_from_anywhere(
     assert found.search.storage == wanted.format(tmp_path)
     monkeypatch.chdir("/")
     assert job(tmp_path, found.to_yaml()) == found
+
+
+def test_samplers_of_optuna_are_searchers_of_jobs(tmp_path: Path) -> None:
+    def settings(sampler: str) -> dict[str, object]:
+        text = f"search: {{algorithm: optuna, settings: {{sampler: '{sampler}'}}}}\n"
+        return searcher_settings(job(tmp_path, LEAST + text))
+
+    assert settings("NSGAIIISampler") == {"sampler": "NSGAIIISampler"}
+    with pytest.raises(UsageError, match="nearest: TPESampler"):  # now, not after training
+        settings("TPSampler")
 
 
 def test_storages_that_cannot_be_are_refused(tmp_path: Path) -> None:
