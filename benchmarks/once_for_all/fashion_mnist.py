@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.once_for_all.fashion_latency import latencies
 from benchmarks.once_for_all.fashion_networks import Work
-from benchmarks.once_for_all.fashion_plots import write_plots
+from benchmarks.once_for_all.fashion_plots import write
 from benchmarks.once_for_all.fashion_subnets import find_front, judge, shrink, subnets
 from benchmarks.once_for_all.fashion_summary import RUNTIMES, summary
 from edgenas.core.files import write_json
@@ -61,7 +61,7 @@ def main() -> None:
         case "summary":
             figures = summary(work)
             write_json(RESULTS / "fashion_mnist.json", figures)
-            write_plots(figures, RESULTS)
+            write(figures, RESULTS)
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def summary(work: Work) -> dict[str, Any]:
                         for name, members in families.items()
                     },
                 )
-                for how in ("shared", "finetuned")
+                for how in ("shared", "finetuned", "alone")
             }
             for runtime in RUNTIMES
         },

@@ -26,7 +26,8 @@ def weight_bytes(graph: Graph, precision: str = "float32") -> int:
     Biases stay 32 bits wide in every precision, as the runtimes keep them.
     """
     return sum(
-        _weights(node.op) * BYTES[precision] + 4 * _folded_biases(node.op) for node in graph.nodes
+        _deployed_weights(node.op) * BYTES[precision] + 4 * _folded_biases(node.op)
+        for node in graph.nodes
     )
 
 
@@ -65,7 +66,14 @@ def _weights(op: OpSpec) -> int:
     return 0
 
 
+def _deployed_weights(op: OpSpec) -> int:
+    # A factor for every channel (see `edgenas.lowering.plan.deployed`).
+    return op.in_shape[0] if op.kind in ("batch_norm", "zeros") else _weights(op)
+
+
 def _biases(op: OpSpec) -> int:
+    if op.kind == "batch_norm":
+        return 2 * op.in_shape[0]
     if op.kind == "conv2d":
         return op.integer("out_channels") * (op.integer("bias") + 2 * op.integer("norm"))
     return op.integer("out_features") * op.integer("bias") if op.kind == "linear" else 0
@@ -74,4 +82,4 @@ def _biases(op: OpSpec) -> int:
 def _folded_biases(op: OpSpec) -> int:
     if op.kind == "conv2d":
         return op.integer("out_channels") * int(bool(op["bias"]) or bool(op["norm"]))
-    return _biases(op)
+    return op.in_shape[0] if op.kind in ("batch_norm", "zeros") else _biases(op)

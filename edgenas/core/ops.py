@@ -199,6 +199,18 @@ def add(in_shape: Shape) -> OpSpec:
     return OpSpec.make("add", in_shape, in_shape)
 
 
+def concat(in_shape: Shape, *more: Shape) -> OpSpec:
+    """Return tensors of the same height and width put together, channel behind channel.
+
+    Raises:
+        SpaceError: their sizes differ.
+    """
+    op = OpSpec.make("concat", in_shape, *more)
+    if any(shape[1:] != in_shape[1:] for shape in more):
+        raise SpaceError(f"{op.key} joins tensors of different sizes; allowed: other channels only")
+    return op
+
+
 def channel_shuffle(in_shape: Shape, groups: int) -> OpSpec:
     """Return the transposition of (groups, channels / groups) that mixes groups of channels.
 
@@ -214,14 +226,27 @@ def linear(in_shape: Shape, out_features: int, *, bias: bool = True) -> OpSpec:
     return OpSpec.make("linear", in_shape, out_features=out_features, bias=int(bias))
 
 
+def batch_norm(in_shape: Shape) -> OpSpec:
+    """Return batch normalisation that follows no convolution: of a sum, of an input."""
+    return OpSpec.make("batch_norm", in_shape)
+
+
+def zeros(in_shape: Shape) -> OpSpec:
+    """Return zeros in the shape of a tensor: what a cell makes where no path leads through it."""
+    return OpSpec.make("zeros", in_shape)
+
+
 PRIMITIVES = (
     "conv2d",
+    "batch_norm",
+    "zeros",
     "activation",
     "global_avg_pool",
     "max_pool2d",
     "avg_pool2d",
     "multiply",
     "add",
+    "concat",
     "channel_shuffle",
     "linear",
 )
@@ -247,6 +272,8 @@ def out_shape(op: OpSpec) -> Shape:
         return (op.in_shape[0], 1, 1)
     if op.kind == "linear":
         return (op.integer("out_features"),)
+    if op.kind == "concat":
+        return (sum(shape[0] for shape in op.in_shapes), *op.in_shape[1:])
     if op.kind in PRIMITIVES:
         return op.in_shape
     raise SpaceError(f"operator {op.key} is not primitive; primitives: {', '.join(PRIMITIVES)}")

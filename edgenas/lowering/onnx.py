@@ -18,7 +18,7 @@ from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, pool_borders
 from edgenas.lowering.onnx_float16 import halved
 from edgenas.lowering.onnx_int8 import quantised
-from edgenas.lowering.plan import check, check_precision, node_weights
+from edgenas.lowering.plan import check, check_precision, deployed, node_weights
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.weights import Weights
 
@@ -70,6 +70,7 @@ def lower(  # noqa: PLR0913
     """
     if opset not in OPSETS:
         raise ExportError(f"ONNX opset {opset} asked; allowed: {OPSETS[0]} to {OPSETS[-1]}")
+    graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
     onnx, helper = require("onnx"), require("onnx.helper")
@@ -145,6 +146,8 @@ class _Writer:
             self._pool2d(node, inputs[0], output)
         elif node.op.kind == "channel_shuffle":
             self._channel_shuffle(node, inputs[0], output)
+        elif node.op.kind == "concat":
+            self._node("Concat", inputs, output, axis=1)
         else:
             kinds = {"add": "Add", "multiply": "Mul", "global_avg_pool": "GlobalAveragePool"}
             self._node(kinds[node.op.kind], inputs, output)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from onnx import NodeProto
 
 _LAYERS = ("Conv", "Gemm")
-_OWN_SCALE = ("Add", "Mul", "GlobalAveragePool", "AveragePool", "Sigmoid", "Relu", "Clip")
+_OWN_SCALE = ("Add", "Mul", "Concat", "GlobalAveragePool", "AveragePool", "Sigmoid", "Relu", "Clip")
 _SAME_SCALE = ("Flatten", "Reshape", "Transpose", "MaxPool")
 _HARD = ("HardSigmoid", "HardSwish")
 _CLAMPS = ("Relu", "Clip")
@@ -128,7 +128,7 @@ class _Quantiser:
         """Return values that only a Relu or Clip reads, with what that makes of them."""
         readers = Counter(name for node in nodes for name in node.input)
         makers = {node.output[0]: node.op_type for node in nodes}
-        able = {*_LAYERS, *_OWN_SCALE} - {*_CLAMPS}
+        able = {*_LAYERS, *_OWN_SCALE} - {"Concat", *_CLAMPS}  # what is joined shares its scale
         return {
             node.input[0]: node.output[0]
             for node in nodes

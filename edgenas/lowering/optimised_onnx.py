@@ -13,11 +13,12 @@ from edgenas.core.ops import POOLS, Shape
 from edgenas.lowering.onnx import ENTRY, SHARES
 from edgenas.lowering.optimised import Execution, RunOperator
 
-_LAYOUTS = ("ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose", "Pad")
+_JOINS = ("Concat", "QLinearConcat")
+_LAYOUTS = (*_JOINS, "ReorderInput", "ReorderOutput", "Flatten", "Reshape", "Transpose", "Pad")
 _CODES = ("QuantizeLinear", "DequantizeLinear", "Cast")
 _MOVES = (*_LAYOUTS, *_CODES)
 _CONVOLUTIONS = ("Conv", "FusedConv", "QLinearConv")
-_LINEAR = ("Gemm", "QGemm")
+_LINEAR = ("Gemm", "FusedGemm", "QGemm")
 _MAX_POOLS = ("MaxPool", "NhwcMaxPool")
 _KINDS = {
     "Add": "add",
@@ -34,7 +35,7 @@ _BLOCKED = "com.microsoft.nchwc"
 _SUM_INPUT = 3  # a float convolution with a fourth input adds it to its result
 _WIDENED = "InsertedPrecisionFreeCast_"
 """In the names of what onnxruntime runs in float32 because it has no float16 kernel for it."""
-_RENAMED = re.compile(rf"^{_WIDENED}|_nchwc$|_token_\d+$")
+_RENAMED = re.compile(rf"^{_WIDENED}|^fused |_nchwc$|_token_\d+$")
 
 
 def onnx_operators(model: bytes) -> Execution:
@@ -82,6 +83,11 @@ class _Tracer:
         self.shapes: dict[str, Shape] = {value.name: _shape(value) for value in values}
         self.layers = _layers(graph)
         self.groups = _groups(graph)
+        self.flat = {
+            node.output[0]: self.shapes[node.input[0]]
+            for node in graph.node
+            if node.op_type == "Gemm"
+        }
         self.averages = {
             node.output[0]
             for node in graph.node
@@ -103,22 +109,25 @@ class _Tracer:
         if node.op_type == "Cast" and node.input[0] not in self.shapes:
             return  # of a constant
         attributes = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
-        in_shape = self.shapes[node.input[0]]
+        parts = [self.shapes[name] for name in node.input if name in self.shapes]
+        in_shape = parts[0]
         layout = "nhwc" if attributes.get("channels_last") else "nchw"
         layout = "nchwc" if node.domain == _BLOCKED else layout
         if node.op_type in _MOVES or _RENAMED.sub("", node.name) == ENTRY:
             self.moves.append(node.op_type)
             if node.op_type == "Pad":  # what reads it reads the network's value
                 self.shapes[node.output[0]] = in_shape
+            if node.op_type in _JOINS:
+                joined = (sum(part[0] for part in parts), *in_shape[1:])
+                self.shapes[node.output[0]] = joined
             self.shapes.setdefault(node.output[0], in_shape)
-            self._note_codes(node)
+            if not self._note_codes(node) and node.op_type == "Concat" and self.in_integers:
+                self.outside.append(node.op_type)
             return
         if node.op_type in _CONVOLUTIONS:
             operator = self._conv(node, attributes, layout)
         elif node.op_type in _LINEAR:
-            out_shape = self._layer(node)
-            macs = in_shape[0] * out_shape[0]
-            operator = RunOperator("linear", in_shape, out_shape, n_macs=macs)
+            operator = self._linear(node, attributes)
         else:
             operator = _pool_or_elements(node.op_type, in_shape, attributes, layout)
         self.compute.append(operator)
@@ -159,6 +168,13 @@ class _Tracer:
             layout=layout,
             n_macs=macs,
         )
+
+    def _linear(self, node: Any, attributes: dict[str, Any]) -> RunOperator:
+        # What was flattened is known by its shape before: the engine's moves are not traced.
+        (in_features,), out_shape = self.flat[self._source(node)], self._layer(node)
+        activation = attributes.get("activation", b"").decode()
+        macs = in_features * out_shape[0]
+        return RunOperator("linear", (in_features,), out_shape, activation=activation, n_macs=macs)
 
     def _layer(self, node: Any) -> Shape:
         """Return the shape that the layer's node of the model had before the optimiser."""

@@ -95,7 +95,8 @@ class _Reader:
             return  # of a float16 weight, once, when the model is loaded
         if kind in _MOVES:
             self.moves.append(kind)
-            if kind in _BORDERS:
+            # Borders keep the channels; what joins channels is a value of the network.
+            if kind in _BORDERS and self._shape(source)[0] == self._shape(output)[0]:
                 self._padded[output] = self._padded.get(source, source)
             return
         in_shape = self._shape(self._padded.get(source, source))

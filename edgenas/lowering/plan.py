@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from edgenas.core.errors import ExportError
-from edgenas.core.ops import PRIMITIVES, Graph, Node
+from edgenas.core.ops import PRIMITIVES, Graph, Node, OpSpec, conv2d
 from edgenas.lowering.weights import Weights, has_bias
 
 PRECISIONS = ("float32", "float16", "int8")
@@ -48,6 +48,23 @@ def node_weights(node: Node) -> dict[str, tuple[int, ...]]:
     if bias:
         shapes[f"{node.name}.bias"] = shape[:1]
     return shapes
+
+
+def deployed(graph: Graph) -> Graph:
+    """Return `graph` as it is written: lone batch norms and zeros as depthwise 1x1 convolutions.
+
+    Every engine has a fast kernel for those in every precision; a product with a constant is not
+    taken by all of them.
+    """
+    return replace(graph, nodes=tuple(replace(n, op=deployed_op(n.op)) for n in graph.nodes))
+
+
+def deployed_op(op: OpSpec) -> OpSpec:
+    """Return what stands for an operator in a file (see `deployed`)."""
+    if op.kind not in ("batch_norm", "zeros"):
+        return op
+    channels = op.in_shape[0]
+    return conv2d(op.in_shape, channels, kernel=1, groups=channels, bias=True)
 
 
 def check(graph: Graph, weights: Weights) -> None:

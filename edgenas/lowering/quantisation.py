@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import erf, prod, sqrt
 
@@ -20,6 +20,7 @@ Ranges = Mapping[str, tuple[float, float]]
 
 _SPREAD = 4.0  # standard deviations on each side; a normal value leaves them 6 times in 100 000
 _LEAST_WIDTH = 1e-3  # of a range: narrower ones would give scales that 8-bit kernels refuse
+_BOUND = ("activation", "max_pool2d", "channel_shuffle")  # their ranges are not free to widen
 _NEIGHBOURS = 9  # pixels that vary together before a pool, roughly: those of a 3x3 kernel
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
 
@@ -68,7 +69,38 @@ def value_ranges(
             f"int8 needs a least and a greatest, both finite, of every value; "
             f"{wrong[0]!r} has {ranges.get(wrong[0])} ({len(wrong)} such values)"
         )
-    return dict(ranges)
+    return _shared(graph, ranges)
+
+
+def _shared(graph: Graph, ranges: Ranges) -> dict[str, tuple[float, float]]:
+    """Return ranges that are one and the same for all that is put together, and the whole.
+
+    Kernels that join codes want one scale; with it, joining is copying. Values whose scale follows
+    from another one, or whose range is that of an activation, keep theirs: they are translated.
+    """
+    kinds = {node.name: node.op.kind for node in graph.nodes}
+    group = {name: {name} for name in ranges}
+    for node in graph.nodes:
+        if node.op.kind == "concat":
+            for name in node.inputs:
+                if kinds.get(name) not in _BOUND:
+                    merged = group[node.name] | group[name]
+                    group.update(dict.fromkeys(merged, merged))
+    spans = {name: [ranges[name]] for name in ranges}
+    for node in graph.nodes:
+        if node.op.kind == "concat":
+            spans[node.name] += [ranges[name] for name in node.inputs]
+    return {
+        name: ranges[name]
+        if len(members) == 1 and kinds.get(name) != "concat"
+        else _hull(members, spans)
+        for name, members in group.items()
+    }
+
+
+def _hull(names: set[str], spans: Mapping[str, list[tuple[float, float]]]) -> tuple[float, float]:
+    found = [span for name in names for span in spans[name]]
+    return min(low for low, _ in found), max(high for _, high in found)
 
 
 def weight_codes(
@@ -95,31 +127,45 @@ def bias_codes(
 
 @dataclass(frozen=True, slots=True)
 class _Moments:
-    """Mean and variance of each channel, shape (channels,), and the range of all of them."""
+    """Mean and variance of each channel, shape (channels,), and the range of all of them.
+
+    `terms` are the values that it is a sum of: how often each, and its variance, by name. A value
+    that is no sum is its own only term.
+    """
 
     mean: Floats
     variance: Floats
     span: tuple[float, float]
+    terms: Mapping[str, tuple[int, Floats]] = field(default_factory=dict)
 
     @classmethod
-    def normal(cls, mean: Floats, variance: Floats) -> _Moments:
+    def normal(
+        cls, mean: Floats, variance: Floats, terms: Mapping[str, tuple[int, Floats]] | None = None
+    ) -> _Moments:
         """Return moments whose range is `_SPREAD` standard deviations around each mean."""
         reach = _SPREAD * np.sqrt(variance)
-        return cls(mean, variance, (float((mean - reach).min()), float((mean + reach).max())))
+        span = float((mean - reach).min()), float((mean + reach).max())
+        return cls(mean, variance, span, terms or {})
 
 
 def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, float]]:
     """Return the range of every value for inputs of mean 0 and variance 1.
 
-    Means and variances of channels go from node to node as if all values were independent and,
-    before an activation, normal. That takes milliseconds and is close for random weights, which
-    tables are made with. Trained weights deserve ranges seen on data.
+    Means and variances of channels go from node to node as if values that layers and activations
+    leave were independent and, before an activation, normal. That takes milliseconds and is close
+    for random weights, which tables are made with. Trained weights deserve ranges seen on data.
 
     Raises:
         ExportError: there is no rule for a kind of operator; the message names it.
     """
+    return {name: moments.span for name, moments in _moments(graph, weights).items()}
+
+
+def _moments(graph: Graph, weights: Weights) -> dict[str, _Moments]:
+    """Return the moments of every value (see `estimated_ranges`)."""
     channels = graph.in_shape[0]
-    values = {"input": _Moments.normal(np.zeros(channels), np.ones(channels))}
+    unit = np.ones(channels)
+    values = {"input": _Moments.normal(np.zeros(channels), unit, {"input": (1, unit)})}
     for node in graph.nodes:
         if node.op.kind not in _RULES:
             raise ExportError(
@@ -127,19 +173,49 @@ def estimated_ranges(graph: Graph, weights: Weights) -> dict[str, tuple[float, f
                 f"{', '.join(sorted(_RULES))}"
             )
         inputs = [values[name] for name in node.inputs]
-        values[node.name] = _RULES[node.op.kind](node, inputs, weights)
-    return {name: moments.span for name, moments in values.items()}
+        found = _RULES[node.op.kind](node, inputs, weights)
+        terms = found.terms or {node.name: (1, found.variance)}
+        values[node.name] = replace(found, terms=terms)
+    return values
 
 
 def _conv2d(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    """Average over the places of the kernel, which near the border sees less than in the middle."""
     weight = weights[f"{node.name}.weight"].astype(np.float64)
-    groups = node.op.integer("groups")
+    kernel, groups = node.op.integer("kernel"), node.op.integer("groups")
     weight = weight.reshape(groups, -1, *weight.shape[1:])
     mean = inputs[0].mean.reshape(groups, -1)
     variance = inputs[0].variance.reshape(groups, -1)
-    means = np.einsum("goikl,gi->go", weight, mean).reshape(-1)
-    variances = np.einsum("goikl,gi->go", weight**2, variance).reshape(-1)
-    return _Moments.normal(means + _bias(node, weights), variances)
+    taps = [
+        np.einsum("goikl,gi->gokl", *pair).reshape(-1, kernel, kernel)
+        for pair in ((weight, mean), (weight**2, variance))
+    ]
+    (rows, row_shares), (columns, column_shares) = (
+        _windows(size, kernel, node.op.integer("stride")) for size in node.op.in_shape[1:]
+    )
+    means, variances = (
+        np.einsum("pk,okl,ql->opq", rows, one, columns, optimize=True) for one in taps
+    )
+    means = means + np.reshape(_bias(node, weights), (-1, 1, 1))
+    shares = row_shares[:, None] * column_shares
+    average = (means * shares).sum(axis=(1, 2))
+    spread = ((variances + (means - average[:, None, None]) ** 2) * shares).sum(axis=(1, 2))
+    reach = _SPREAD * np.sqrt(variances)
+    return _Moments(average, spread, (float((means - reach).min()), float((means + reach).max())))
+
+
+@cache
+def _windows(size: int, kernel: int, stride: int) -> tuple[Floats, Floats]:
+    """Return which pixels of the kernel lie on the image, by place, and each such place's share.
+
+    Returns:
+        Shapes (n_places, kernel), of 0 and 1, and (n_places,).
+    """
+    near = kernel // 2
+    starts = np.arange(0, size + 2 * near - kernel + 1, stride)[:, None] - near
+    pixels = starts + np.arange(kernel)
+    places, counts = np.unique((pixels >= 0) & (pixels < size), axis=0, return_counts=True)
+    return places.astype(np.float64), counts / counts.sum()
 
 
 def _linear(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
@@ -206,14 +282,26 @@ def _multiply(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
 
 
 def _add(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    """Add means and variances; a value that is added to itself counts by its square."""
     one, other = inputs
-    return _Moments.normal(one.mean + other.mean, one.variance + other.variance)
+    terms = {**one.terms}
+    for name, (times, variance) in other.terms.items():
+        terms[name] = (times + terms.get(name, (0, variance))[0], variance)
+    variances = np.sum([times**2 * variance for times, variance in terms.values()], axis=0)
+    return _Moments.normal(one.mean + other.mean, variances, terms)
+
+
+def _concat(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
+    lows, highs = zip(*(one.span for one in inputs), strict=True)
+    mean = np.concatenate([one.mean for one in inputs])
+    return _Moments(mean, np.concatenate([one.variance for one in inputs]), (min(lows), max(highs)))
 
 
 def _channel_shuffle(node: Node, inputs: list[_Moments], weights: Weights) -> _Moments:
     groups = node.op.integer("groups")
     order = np.arange(len(inputs[0].mean)).reshape(groups, -1).T.ravel()
-    return replace(inputs[0], mean=inputs[0].mean[order], variance=inputs[0].variance[order])
+    mean, variance = inputs[0].mean[order], inputs[0].variance[order]
+    return _Moments(mean, variance, inputs[0].span)
 
 
 _RULES: dict[str, Callable[[Node, list[_Moments], Weights], _Moments]] = {
@@ -225,6 +313,7 @@ _RULES: dict[str, Callable[[Node, list[_Moments], Weights], _Moments]] = {
     "avg_pool2d": _avg_pool2d,
     "multiply": _multiply,
     "add": _add,
+    "concat": _concat,
     "channel_shuffle": _channel_shuffle,
 }
 

@@ -18,7 +18,14 @@ import numpy.typing as npt
 from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, OpSpec, Shape, out_shape
 from edgenas.lowering import tflite_float16, tflite_int8
-from edgenas.lowering.plan import Step, check, check_precision, node_weights, steps
+from edgenas.lowering.plan import (
+    Step,
+    check,
+    check_precision,
+    deployed,
+    node_weights,
+    steps,
+)
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.tflite_windows import pad, pool_source, same_is_symmetric
@@ -28,6 +35,9 @@ SIGNATURE = "serving_default"
 """Name of the one signature; its input and output have the names given to `lower`."""
 
 _FUSED = {"relu": "RELU", "relu6": "RELU6"}
+_CHANNELS = 3
+"""Axis of the channels."""
+
 _NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "h_sigmoid")
 
 
@@ -61,6 +71,7 @@ def lower(  # noqa: PLR0913
             precision is not allowed.
         MissingExtraError: ai-edge-litert is not installed.
     """
+    graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
     writer = _Writer(weights)
@@ -127,6 +138,10 @@ class _Writer:
         elif node.op.kind == "add":
             options = self._schema.AddOptionsT(fusedActivationFunction=fused)
             self._operator("ADD", inputs, name, node.op, options)
+        elif node.op.kind == "concat":
+            name = node.name
+            options = self._schema.ConcatenationOptionsT(axis=_CHANNELS)
+            self._operator("CONCATENATION", inputs, name, node.op, options)
         elif node.op.kind == "channel_shuffle":
             name = node.name  # nothing fuses into a move of data
             self._channel_shuffle(node, inputs[0])

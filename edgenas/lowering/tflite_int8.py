@@ -120,7 +120,10 @@ class _Quantiser:
             self._layer(inputs, axis=_WEIGHT_AXES[kind], divisor=divisor)
             low, high = self._range(output)
             self.scale(output, (low / divisor, high / divisor))
-        elif kind in _SAME_SCALE:
+        elif kind == "CONCATENATION" and self._model.name(output) in self._ranges:
+            self.scale(output, self._range(output))
+            inputs = [self._rescaled(one, output, place) for place, one in enumerate(inputs)]
+        elif kind in _SAME_SCALE:  # borders, too, are joined to what they are a part of
             self._encode(output, self._scales[inputs[0]])
         elif kind in _FIXED:
             self._encode(output, _FIXED[kind])
@@ -183,6 +186,16 @@ class _Quantiser:
         model.operator(operator.kind, [ends[0]], ends[1], operator.options)
         model.operator("QUANTIZE", [ends[1]], output)
         self.scale(output, self._range(output))
+
+    def _rescaled(self, source: int, output: int, place: int) -> int:
+        """Return a value in the code of `output`, in which all that is joined to it has to be."""
+        if self._scales[source] == self._scales[output]:
+            return source
+        name = f"{self._model.name(output)}.part{place}"
+        index = self._model.tensor(name, self._model.shape(source))
+        self._model.operator("QUANTIZE", [source], index)
+        self._encode(index, self._scales[output])
+        return index
 
     def _product(self, one: int, other: int, name: str, shape: tuple[int, ...]) -> int:
         index = self._model.tensor(name, shape)

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from edgenas.core.errors import SpaceError, choices
 from edgenas.core.ops import POOLS, Graph, OpSpec, Shape
+from edgenas.lowering.plan import deployed_op
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
-from edgenas.lowering.weights import Weights
+from edgenas.lowering.weights import Weights, zero_weights
 
 NORM_MOMENTUM = 0.1
 
@@ -74,37 +75,69 @@ def attach_parameters(
 
     `statistics` says whether batch norms keep running means and variances. Blocks whose sum goes
     through an activation start as their shortcut alone (He et al. 2019, arXiv:1812.01187, section
-    3.1): a network of many of them would not learn at the usual rates.
+    3.1): a network of many of them would not learn at the usual rates. What is put behind its own
+    input (dense layers) starts at the scale of that: nothing normalises it before it is read.
     """
-    silent = _ends_of_branches(graph)
+    silent, joined = _ends_of_branches(graph), _joined(graph)
     for node in graph.nodes:
         op = node.op
+        layer: nn.Module
         if op.kind == "conv2d":
             kernel, groups = op.integer("kernel"), op.integer("groups")
             shape: Shape = (op.integer("out_channels"), op.in_shape[0] // groups, kernel, kernel)
-            layer = _Layer(shape, generator, bias=bool(op["bias"]))
+            layer = conv = _Layer(shape, generator, bias=bool(op["bias"]))
             if groups > 1:  # each output sees one group only
-                layer.weight.data.mul_(sqrt(groups))
+                conv.weight.data.mul_(sqrt(groups))
+            if node.name in joined:
+                conv.weight.data.mul_(joined[node.name])
             if op["norm"]:
-                norm = nn.BatchNorm2d(
-                    shape[0], graph.norm_epsilon, NORM_MOMENTUM, track_running_stats=statistics
-                )
+                norm = _norm(graph, shape[0], statistics=statistics)
                 if node.name in silent:
                     nn.init.zeros_(norm.weight)
                 layer.add_module("norm", norm)
         elif op.kind == "linear":
             shape = (op.integer("out_features"), prod(op.in_shape))
             layer = _Layer(shape, generator, bias=bool(op["bias"]))
+        elif op.kind == "batch_norm":
+            layer = nn.Module()
+            layer.add_module("norm", _norm(graph, op.in_shape[0], statistics=statistics))
         else:
             continue
         _nest(root, node.name, layer)
 
 
+def _norm(graph: Graph, channels: int, *, statistics: bool) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(
+        channels, graph.norm_epsilon, NORM_MOMENTUM, track_running_stats=statistics
+    )
+
+
 def _ends_of_branches(graph: Graph) -> set[str]:
     """Return the nodes to which shortcuts are added before an activation."""
     activated = {node.inputs[0] for node in graph.nodes if node.op.kind == "activation"}
-    sums = [n for n in graph.nodes if n.op.kind == "add" and n.name in activated]
+    # Other sums than shortcuts (of a cell's edges) are of branches that are all to learn.
+    names = {name for name in activated if name.rpartition(".")[2] == "shortcut"}
+    sums = [node for node in graph.nodes if node.op.kind == "add" and node.name in names]
     return {node.inputs[0] for node in sums}
+
+
+def _joined(graph: Graph) -> dict[str, float]:
+    """Return the convolutions that a concatenation reads, and what leaves them unit variance.
+
+    The factor turns weights that keep the variance of gradients behind a ReLU into those that keep
+    that of values (He et al. 2015, arXiv:1502.01852, section 2.2), behind one or not.
+    """
+    nodes = {node.name: node for node in graph.nodes}
+    read = {name for node in graph.nodes if node.op.kind == "concat" for name in node.inputs}
+    found = {}
+    for node in graph.nodes:
+        if node.name in read and node.op.kind == "conv2d" and not node.op["norm"]:
+            source = nodes.get(node.inputs[0])
+            while source is not None and source.op.kind == "channel_shuffle":
+                source = nodes.get(source.inputs[0])
+            gain = 1.0 if source is not None and source.op.kind == "activation" else 0.5
+            found[node.name] = sqrt(gain * node.op.integer("out_channels") / node.op.in_shape[0])
+    return found
 
 
 def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
@@ -132,11 +165,16 @@ def run_graph(
             if last_use[name] == step:
                 values.pop(name, None)
         result = _run_node(node.op, inputs, tensors, node.name)
-        if node.op.kind == "conv2d" and node.op["norm"]:
+        if has_norm(node.op):
             norm = f"{node.name}.norm"
             result = _batch_norm(result, tensors, norm, graph.norm_epsilon, training=training)
         values[node.name] = result
     return values[graph.nodes[-1].name] if graph.nodes else images
+
+
+def has_norm(op: OpSpec) -> bool:
+    """Return whether a node carries a batch norm, its own or that of its convolution."""
+    return op.kind == "batch_norm" or (op.kind == "conv2d" and bool(op["norm"]))
 
 
 def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], name: str) -> Tensor:
@@ -151,23 +189,29 @@ def _run_node(op: OpSpec, inputs: list[Tensor], tensors: Mapping[str, Tensor], n
         return inputs[0].mean((2, 3), keepdim=True)
     if op.kind in POOLS:
         return _pool2d(op, inputs[0])
-    if op.kind == "multiply":
-        return inputs[0] * inputs[1]
-    if op.kind == "add":
-        return inputs[0] + inputs[1]
+    if op.kind in _ELEMENTWISE:
+        return _ELEMENTWISE[op.kind](*inputs)
+    if op.kind == "concat":
+        return torch.cat(inputs, 1)
     if op.kind == "channel_shuffle":
         return functional.channel_shuffle(inputs[0], op.integer("groups"))
     raise SpaceError(f"{name}: torch has no lowering of {op.key}; {choices(op.kind, _KINDS)}")
 
 
+_ELEMENTWISE: dict[str, Callable[..., Tensor]] = {
+    "multiply": torch.mul,
+    "add": torch.add,
+    "batch_norm": lambda values: values,  # `run_graph` normalises after it
+    "zeros": torch.zeros_like,
+}
 _KINDS = (
     "conv2d",
     "linear",
     "activation",
     "global_avg_pool",
     *POOLS,
-    "multiply",
-    "add",
+    *_ELEMENTWISE,
+    "concat",
     "channel_shuffle",
 )
 
@@ -226,9 +270,15 @@ def folded_weights(module: GraphModule) -> Weights:
     weights: Weights = {}
     for node in module.graph.nodes:
         name = node.name
-        if f"{name}.weight" not in tensors:
+        if node.op.kind == "zeros":
+            weights |= zero_weights(node)
             continue
-        weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        if node.op.kind == "batch_norm":
+            weight, bias = np.ones((node.op.in_shape[0], 1, 1, 1)), None
+        elif f"{name}.weight" in tensors:
+            weight, bias = tensors[f"{name}.weight"], tensors.get(f"{name}.bias")
+        else:
+            continue
         if f"{name}.norm.weight" in tensors:
             scale = tensors[f"{name}.norm.weight"] / np.sqrt(
                 tensors[f"{name}.norm.running_var"] + module.graph.norm_epsilon
@@ -252,6 +302,7 @@ def folded(module: GraphModule) -> GraphModule:
 
 
 def _without_norm(op: OpSpec) -> OpSpec:
+    op = deployed_op(op)
     if op.kind != "conv2d" or not op["norm"]:
         return op
     return OpSpec.make(op.kind, op.in_shape, **{**dict(op.attrs), "norm": 0, "bias": 1})

@@ -7,7 +7,7 @@ from math import prod, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.ops import Graph
+from edgenas.core.ops import Graph, Node
 
 Weights = dict[str, npt.NDArray[np.float32]]
 """``<node>.weight`` and ``<node>.bias``.
@@ -15,6 +15,15 @@ Weights = dict[str, npt.NDArray[np.float32]]
 Convolutions are (out, in / groups, kernel, kernel), linear layers (out, in); biases are (out,).
 A convolution with a batch norm has a bias: the norm is folded into both.
 """
+
+
+def zero_weights(node: Node) -> Weights:
+    """Return the arrays of a node that makes zeros: a factor of 0 for every channel, no shift."""
+    channels = node.op.in_shape[0]
+    return {
+        f"{node.name}.weight": np.zeros((channels, 1, 1, 1), dtype=np.float32),
+        f"{node.name}.bias": np.zeros(channels, dtype=np.float32),
+    }
 
 
 def has_bias(node_bias: object, node_norm: object) -> bool:
@@ -36,6 +45,16 @@ def random_weights(graph: Graph, *, seed: int = 0) -> Weights:
     weights: Weights = {}
     for node in graph.nodes:
         op = node.op
+        if op.kind == "batch_norm":
+            channels = op.in_shape[0]
+            scale = 0.5 if node.name in summed else 1.0
+            factors = scale * rng.choice([-1.0, 1.0], channels) * rng.uniform(0.8, 1.2, channels)
+            weights[f"{node.name}.weight"] = factors.reshape(-1, 1, 1, 1).astype(np.float32)
+            weights[f"{node.name}.bias"] = rng.normal(0, 0.05, channels).astype(np.float32)
+            continue
+        if op.kind == "zeros":
+            weights |= zero_weights(node)
+            continue
         if op.kind == "conv2d":
             kernel, groups = op.integer("kernel"), op.integer("groups")
             shape: tuple[int, ...] = (

@@ -18,6 +18,7 @@ from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.data.batches import network_input
 from edgenas.oneshot.epochs import Size
 from edgenas.oneshot.gradients import Share
+from edgenas.oneshot.inheritance import inherit, weights_digest
 from edgenas.oneshot.optimisation import Lesson, OnStep, distillation_loss, train
 from edgenas.oneshot.phases import Phase
 from edgenas.oneshot.settings import TrainingSettings
@@ -81,6 +82,8 @@ def train_alone(  # noqa: PLR0913
     settings: TrainingSettings,
     *,
     seed: int = 0,
+    start: GraphModule | None = None,
+    until: int | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> GraphModule:
@@ -96,20 +99,27 @@ def train_alone(  # noqa: PLR0913
         dataset: its train part is used.
         settings: of a supernet's training or plain ones (see `TrainingSettings.alone`).
         seed: of the fresh weights, batches and augmentation.
+        start: a trained network whose weights it begins with as far as it shares them.
+        until: see `train`.
         checkpoint: see `train`.
         on_step: see `train`.
     """
     check_fit(space, dataset)
     settings = settings.alone(space)
     module = GraphModule(space.network(row), seed=seed)
+    more = f"{row.tolist()} alone"
+    if start is not None:
+        inherit(module, start)
+        more += f" {weights_digest(start)}"
     learner = _Learner(module, dataset, settings)
     train(
         learner,
         dataset,
         settings,
         learner.lessons("alone", settings),
-        identity=run_identity(space, dataset, settings, seed=seed, more=f"{row.tolist()} alone"),
+        identity=run_identity(space, dataset, settings, seed=seed, more=more),
         seed=seed,
+        until=until,
         checkpoint=checkpoint,
         on_step=on_step,
     )

@@ -114,6 +114,7 @@ def train(  # noqa: PLR0913
     *,
     identity: str,
     seed: int,
+    until: int | None = None,
     checkpoint: Path | None = None,
     on_step: OnStep | None = None,
 ) -> list[float]:
@@ -132,6 +133,8 @@ def train(  # noqa: PLR0913
         lessons: the phases.
         identity: hash of all that decides the result; a checkpoint of another is refused.
         seed: of batches, augmentation, input sizes and whatever the losses draw.
+        until: leave off after that many epochs, counted over all phases, as if interrupted: the
+            rates are those of the whole, and the checkpoint is gone on from later.
         checkpoint: written after each epoch, and within long ones, and continued from; None
             keeps nothing.
         on_step: called after every step.
@@ -140,7 +143,7 @@ def train(  # noqa: PLR0913
         TrainingError: the loss is not finite.
         StorageError: the checkpoint is of another run or cannot be read or written.
     """
-    args = (dataset, settings, list(lessons), identity, seed, checkpoint)
+    args = (dataset, settings, list(lessons), identity, seed, until, checkpoint)
     return launch(_train, module, settings, on_step, *args)
 
 
@@ -153,6 +156,7 @@ def _train(  # noqa: PLR0913
     lessons: list[Lesson],
     identity: str,
     seed: int,
+    until: int | None,
     checkpoint: Path | None,
 ) -> list[float]:
     """Train in this process, one of `processes`."""
@@ -164,9 +168,9 @@ def _train(  # noqa: PLR0913
     module.train()
     with worker_threads(processes.n_threads) as workers:
         run = _Run(
-            processes, module, dataset, settings, lessons, seed, checkpoint, on_step, workers
+            processes, module, dataset, settings, lessons, seed, until, checkpoint, on_step, workers
         )
-        for _ in range(state.phase, len(lessons)):
+        while state.phase < len(lessons) and not run.is_time_to_leave(state):
             state = run.phase(state, saved)
             saved = None
     return state.losses
@@ -183,13 +187,14 @@ class _Run:
         settings: TrainingSettings,
         lessons: Sequence[Lesson],
         seed: int,
+        until: int | None,
         path: Path | None,
         on_step: OnStep | None,
         workers: Executor,
     ) -> None:
         self.processes = processes
         self.module, self.dataset, self.settings = module, dataset, settings
-        self.lessons, self.seed, self.path = lessons, seed, path
+        self.lessons, self.seed, self.until, self.path = lessons, seed, until, path
         self.on_step, self.workers = on_step, workers
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.n_steps = [n_steps_of(dataset, self._batch_size(lesson)) for lesson in lessons]
@@ -204,9 +209,13 @@ class _Run:
         elif saved is not None:
             saved.restore_momenta(self.module, optimiser_)
         phase = state.phase
-        while state.phase == phase:
+        while state.phase == phase and not self.is_time_to_leave(state):
             state = self._epoch(state, lesson, optimiser_)
         return state
+
+    def is_time_to_leave(self, state: Checkpoint) -> bool:
+        """Return whether all epochs that were asked for are done."""
+        return self.until is not None and len(state.losses) >= self.until
 
     def _epoch(
         self, state: Checkpoint, lesson: Lesson, optimiser_: torch.optim.Optimizer

@@ -116,18 +116,29 @@ FINETUNING_PRESETS = {
 }
 """Fine-tuning of one extracted network by data set."""
 
-_STEPS_OF_UNKNOWN = {"supernet": 4000, "finetune": 1000}
+CANDIDATE_PRESETS = {
+    "digits": TrainingSettings(epochs=9, lr=0.1, n_random_subnets=0),
+    "fashion-mnist": TrainingSettings(epochs=3, lr=0.1, n_random_subnets=0),
+}
+"""Training of each candidate of a search from fresh weights, long enough to rank them."""
+
+PRESETS = {
+    "supernet": SUPERNET_PRESETS,
+    "finetune": FINETUNING_PRESETS,
+    "candidate": CANDIDATE_PRESETS,
+}
+_STEPS_OF_UNKNOWN = {"supernet": 4000, "finetune": 1000, "candidate": 1000}
 
 
 def preset(kind: str, dataset_name: str, n_train: int) -> TrainingSettings:
     """Return settings for a data set; an unknown one trains for as many steps as a known one.
 
     Args:
-        kind: ``supernet`` or ``finetune``.
+        kind: ``supernet``, ``finetune`` or ``candidate``.
         dataset_name: as in `ImageDataset.name`.
         n_train: number of training images.
     """
-    presets = SUPERNET_PRESETS if kind == "supernet" else FINETUNING_PRESETS
+    presets = PRESETS[kind]
     if dataset_name in presets:
         return presets[dataset_name]
     known = presets["fashion-mnist"]

@@ -232,6 +232,6 @@ class Searcher(ABC):
             value = evaluation.values.get(goal.name, math.nan)
             if not math.isfinite(value):
                 raise UsageError(
-                    f"architecture {arch.id} is {evaluation.status}, but its {goal.name} is {value}; "
-                    "tell it as failed"
+                    f"architecture {arch.id} is {evaluation.status}, but its {goal.name} is "
+                    f"{value}; tell it as failed"
                 )

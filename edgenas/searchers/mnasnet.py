@@ -109,14 +109,7 @@ class MnasNetSearcher(PolicySearcher):
     def _targets(self, column: int) -> Floats:
         if self._target is not None:
             return np.array([self._target])
-        spread = self._spread(self._cost.name, column)
-        positive = spread[spread > 0]
-        if not len(positive):
-            raise UsageError(f"mnasnet needs costs above 0; no {self._cost.name} is")
-        # Upper ends of equal shares of the logarithm between the least and the greatest.
-        low, high = np.log(positive[[0, -1]])
-        steps = np.arange(1, self.n_conditions + 1) / self.n_conditions
-        return np.asarray(np.exp(low + (high - low) * steps))
+        return self._steps(self._cost.name, column)
 
     def _exponents(self) -> tuple[float, float]:
         chosen = self.settings

@@ -233,6 +233,24 @@ class PolicySearcher(RoundSearcher):
         told = np.array(list(self._values.values()))[:, column]
         return np.sort(told[np.isfinite(told)])
 
+    def _steps(self, name: str, column: int) -> Floats:
+        """Return upper ends of equal shares of the logarithm of a cost, ascending, (n_conditions,).
+
+        From the least to the greatest that random architectures cost, or that is allowed.
+
+        Raises:
+            UsageError: no cost is above 0.
+        """
+        spread = self._spread(name, column)
+        positive = spread[spread > 0]
+        if not len(positive):
+            raise UsageError(f"{self.name} needs costs above 0; no {name} is")
+        low, high = positive[[0, -1]]
+        limits = [one.limit for one in self.problem.constraints if one.name == name]
+        high = min([high, *(limit for limit in limits if limit > low)])
+        steps = np.arange(1, self.n_conditions + 1) / self.n_conditions
+        return np.asarray(np.exp(np.log(low) + (np.log(high) - np.log(low)) * steps))
+
     def _scaled_cost(self, values: Floats, column: int) -> Floats:
         """Return the share of random architectures that cost less, in [0, 1], shape (n,).
 

@@ -1,10 +1,10 @@
 """Progressive searchers: architectures that grow gene by gene, and a surrogate that goes before.
 
 Level l sets the first l genes and leaves the others at their first option, the smallest (where
-there is a depth, those are the shallow networks; where a cell grows, the short cells). A round
-evaluates the K that are kept of all extensions of the round before; the surrogate learns from all
-evaluations so far. After the last level, rounds go on over the neighbours of the front, which is
-our extension: the papers end there.
+there is a depth, those are the shallow networks; where a cell grows, the short cells, which get
+their next part once all genes of the last one are set). A round evaluates the K that are kept of
+all extensions of the round before; the surrogate learns from all evaluations so far. After the last
+level, rounds go on over the neighbours of the front, which is our extension: the papers end there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgenas.searchers.neighbours import neighbours
 from edgenas.searchers.problem import Floats
 from edgenas.searchers.rounds import RoundSearcher
 from edgenas.searchers.told import Told
+from edgenas.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
     from edgenas.searchers.neural.recurrent import RecurrentSurrogate
@@ -64,9 +65,25 @@ class ProgressiveSearcher(RoundSearcher):
 
     @cached_property
     def levels(self) -> list[int]:
-        """Columns of the genes that have a choice, parents before what they make active."""
-        space = self.problem.space
-        return [column for column in gene_order(space) if space.n_options[column] > 1]
+        """Columns of the genes that have a choice, parents before what they make active.
+
+        A growing gene is there once for every option but the first, before the genes of the part
+        that the option adds.
+        """
+        space, found = self.problem.space, list[int]()
+        order = [column for column in gene_order(space) if space.n_options[column] > 1]
+        growing = {space.index[name] for name in space.growing} & {*order}
+        later = {c for c in order if (p := space.conditions.get(c)) and p[0] in growing}
+        for column in order:
+            if column in later:
+                continue
+            if column not in growing:
+                found.append(column)
+                continue
+            for option in range(1, int(space.n_options[column])):
+                found.append(column)
+                found += [c for c in order if c in later and _first_under(space, c, column, option)]
+        return found
 
     def _round_size(self) -> int:
         return self._n_round
@@ -135,6 +152,8 @@ class ProgressiveSearcher(RoundSearcher):
         space = self.problem.space
         if self._level < len(self.levels):
             column = self.levels[self._level]
+            if space.genes[column].name in space.growing:
+                return self._grown(column, self.levels[: self._level + 1].count(column))
             rows = np.repeat(self._beam, int(space.n_options[column]), axis=0)
             rows[:, column] = np.tile(np.arange(space.n_options[column]), len(self._beam))
             extended: Genes = np.unique(space.canonical(rows), axis=0)
@@ -143,6 +162,19 @@ class ProgressiveSearcher(RoundSearcher):
         around = [neighbours(space, genes) for genes in best.genes]
         found: Genes = np.unique(np.concatenate(around), axis=0) if around else best.genes
         return found
+
+    def _grown(self, column: int, option: int) -> Genes:
+        """Return the beam and, of those that are largest, what they are with one part more."""
+        larger = self._beam[self._beam[:, column] == option - 1].copy()
+        larger[:, column] = option
+        grown: Genes = np.unique(np.concatenate([self._beam, larger]), axis=0)
+        return grown
+
+
+def _first_under(space: SearchSpace, column: int, parent: int, option: int) -> bool:
+    """Return whether a gene is a child of `parent` that becomes active with its `option`."""
+    above, allowed = space.conditions[column]
+    return above == parent and int(allowed.argmax()) == option
 
 
 def check_progressive(settings: Any) -> None:

@@ -26,7 +26,8 @@ class Told:
     Attributes:
         genes: shape (n, n_genes).
         points: shape (n, n_objectives), minimised; NaN where a value is missing.
-        violations: shape (n,): 0 where complete or stopped, more where infeasible, inf where failed.
+        violations: shape (n,): 0 where complete or stopped, more where infeasible, inf where
+            failed.
     """
 
     genes: Genes

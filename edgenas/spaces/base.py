@@ -74,6 +74,8 @@ class SearchSpace:
             runs the same operators for the same option, and none for option 0. Which of them
             are 0 makes no difference, so in canonical genes the last ones are.
         norm_epsilon: what the networks' batch norms add to variances.
+        growing: genes that say how many parts something has, from few to many; their children
+            are genes of the parts. Searchers that grow architectures raise them one by one.
     """
 
     def __init__(  # noqa: PLR0913
@@ -86,6 +88,7 @@ class SearchSpace:
         n_classes: int,
         sequences: tuple[tuple[str, ...], ...] = (),
         norm_epsilon: float = NORM_EPSILON,
+        growing: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.genes = genes
@@ -96,6 +99,7 @@ class SearchSpace:
         self.n_options = np.array([len(gene.options) for gene in genes])
         self.sequences = sequences
         self.norm_epsilon = norm_epsilon
+        self.growing = growing
         self._check_declaration()
 
     @property
@@ -337,7 +341,7 @@ class SearchSpace:
                     "allowed: 1 to 127"
                 )
         wanted = {gene.parent for gene in self.genes if gene.parent}
-        wanted |= {name for factor in self.factors for name in factor.genes}
+        wanted |= {name for factor in self.factors for name in factor.genes} | {*self.growing}
         unknown = sorted(wanted - set(self.index))
         if unknown:
             raise SpaceError(

@@ -362,6 +362,21 @@ def _expand_pool_head(op: OpSpec) -> Graph:
     return builder.graph()
 
 
+def norm_head(in_shape: Shape, *, n_classes: int) -> OpSpec:
+    """Return batch norm, ReLU, pool, classifier: the head of networks that normalise before."""
+    return OpSpec.make("norm_head", in_shape, n_classes=n_classes)
+
+
+@BLOCKS.add("norm_head")
+def _expand_norm_head(op: OpSpec) -> Graph:
+    builder = GraphBuilder(op.in_shape)
+    builder.then("norm", ops.batch_norm(builder.shape))
+    builder.then("norm_act", ops.activation(builder.shape, "relu"))
+    builder.then("pool", ops.global_avg_pool(builder.shape))
+    builder.then("classifier", ops.linear(builder.shape, op.integer("n_classes")))
+    return builder.graph()
+
+
 def conv_head(in_shape: Shape, *, width: int, n_classes: int, activation: str) -> OpSpec:
     """Return the head of MobileNetV2 and its kin: 1x1 conv, batch norm, pool, classifier."""
     return OpSpec.make(

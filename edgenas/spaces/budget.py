@@ -68,7 +68,11 @@ class BudgetProgram:
                 raise SpaceError("a limit is on a cost that is a maximum over the factors")
             for table, other in zip(tables, limit_fold.tables, strict=True):
                 table[other + limit_fold.offset > limit] = _FORBIDDEN
-        self._steps = eliminate(self.space, tables)
+        together = groups(self.space)
+        self._steps = eliminate(
+            self.space,
+            [np.sum([tables[i] for i in places], axis=0) for places in together.values()],
+        )
 
     def least(self) -> tuple[float, Genes]:
         """Return the least cost and an architecture that has it, genes of shape (n_genes,).
@@ -194,19 +198,31 @@ class BudgetProgram:
         return ways[::-1], bins, n_bins
 
 
+def groups(space: SearchSpace) -> dict[tuple[str, ...], list[int]]:
+    """Return the places of the factors that read the same genes, by these, in network order.
+
+    They are eliminated together: all genes of a cell that a network repeats would stay open between
+    its stages.
+    """
+    found: dict[tuple[str, ...], list[int]] = {}
+    for place, factor in enumerate(space.factors):
+        found.setdefault(factor.genes, []).append(place)
+    return found
+
+
 def eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> list[Step]:
     """Turn factors, and the conditions that make genes canonical, into steps.
 
     Args:
-        space: whose factors are eliminated, in their order.
-        tables: per factor an array, shape (n_combinations,), as a `Fold` has them; inf forbids.
+        space: whose factors are eliminated, in the order of their `groups`.
+        tables: per group an array, shape (n_combinations,), of what its factors add; inf forbids.
 
     Raises:
         SpaceError: the factors are so entangled that the tables would not fit in memory.
     """
     terms = [
-        (tuple(space.index[name] for name in factor.genes), table)
-        for factor, table in zip(space.factors, tables, strict=True)
+        (tuple(space.index[name] for name in genes), table)
+        for genes, table in zip(groups(space), tables, strict=True)
     ]
     terms += [((gene,), np.zeros(space.n_options[gene])) for gene in range(space.n_genes)]
     terms = _with_conditions(space, terms, _links(space))

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgenas import spaces
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import ExportError, MissingExtraError, StorageError, UsageError, choices
+from edgenas.core.errors import (
+    EdgenasError,
+    ExportError,
+    MissingExtraError,
+    StorageError,
+    UsageError,
+    choices,
+)
 from edgenas.core.extras import unavailable_reason
 from edgenas.core.objective import Constraint, Objective, objective
 from edgenas.costs.conditions import Mismatch
@@ -20,6 +27,7 @@ from edgenas.costs.store import load_kind, locate
 from edgenas.costs.table import CostTable
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.evaluators.predictors import AccuracyPredictor, load_predictor
+from edgenas.evaluators.tabular import TabularValues
 from edgenas.exporters import EXPORTERS, Exporter
 from edgenas.exporters import get as get_exporter
 from edgenas.exporters.tensorrt import TensorRTRecipe, compute_capabilities
@@ -140,6 +148,27 @@ class Run:
         """
         path = self.job.search.predictor
         return None if path is None else load_predictor(Path(path), self.space)
+
+    @cached_property
+    def accuracies(self) -> TabularValues | None:
+        """Accuracies that are known already, None if the job names no file of them.
+
+        Raises:
+            UsageError: the file cannot be read, or holds something else.
+        """
+        if self.job.search.accuracies is None:
+            return None
+        from edgenas.study.accuracy_lines import read_accuracies  # which reads runs, too
+
+        path = Path(self.job.search.accuracies)
+        try:
+            text = path.read_text(encoding="utf-8")
+            rows, found = read_accuracies(text, self.space, as_csv=path.suffix == ".csv")
+        except (OSError, UnicodeDecodeError, EdgenasError) as error:
+            raise UsageError(f"search.accuracies: {path}: {error}") from error
+        if not len(rows):
+            raise UsageError(f"search.accuracies: {path} holds no architecture")
+        return TabularValues(self.space, rows, {"accuracy": found})
 
     # -- what earlier steps made -----------------------------------------------------------
 
@@ -271,7 +300,7 @@ class Run:
             )
         for target in self.job.export.targets:
             EXPORTERS.get(target)
-        _ = self.device, self.dataset, self.space, self.runtimes, self.predictor
+        _ = self.device, self.dataset, self.space, self.runtimes, self.predictor, self.accuracies
         self._check_accuracy()
         if "energy" in self.kinds:
             power_of(self.device)
@@ -293,17 +322,17 @@ class Run:
                 f"{self.dataset.name} has no labels to train with; give training.weights (see "
                 "`edgenas ofa import --help`) and leave out finetune.epochs"
             )
-        if self.predictor is None:
+        if self.predictor is None and self.job.search.accuracies is None:
             raise UsageError(
                 f"{self.dataset.name} has no labels to measure accuracy with; name a file that "
-                "predicts it: search.predictor"
+                "predicts it: search.predictor, or one that holds it: search.accuracies"
             )
 
     def check_possible(self, steps: frozenset[str]) -> None:
         """Refuse before any work what cannot be finished.
 
         Raises:
-            SpaceError: no supernet can be trained over the space.
+            SpaceError: a supernet is to be trained, and none can be over the space.
             MissingExtraError: it is not installed; the message names the extra.
             ExportError: an engine for GPUs that the installed TensorRT does not know.
         """
@@ -313,7 +342,8 @@ class Run:
         if "export" in steps:
             reasons += [exporter.unavailable_reason() for exporter in self.exporters.values()]
         if "train" in steps:
-            check_shared(self.space)
+            if self.job.search.candidates is None:
+                check_shared(self.space)
             reasons += [unavailable_reason("torch"), unavailable_reason("safetensors")]
         missing = list(dict.fromkeys(reason for reason in reasons if reason))
         if missing:

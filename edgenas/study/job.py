@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -213,7 +213,24 @@ class FinetuneSection(StrictModel):
         return replace(preset, **self._given())
 
     def _given(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True, exclude={"seed", "schedule", "phases", "weights"})
+        known = {field.name for field in fields(TrainingSettings)} - {"phases"}
+        return self.model_dump(exclude_none=True, include=known)
+
+
+class CandidatesSection(FinetuneSection):
+    """Training of every candidate of a search from fresh weights; no supernet is trained then.
+
+    What is not given comes from the preset of the data set. `stopping` breaks off trainings that
+    are not worth their end: ``halving`` lets the best of every `eta` go on after 1, `eta`, ...
+    epochs, by all objectives; ``curves`` those whose learning curve may end on the front.
+    """
+
+    n_train_images: int | None = Field(default=None, ge=2)
+    """Each is trained on this many of the training images; by default on all."""
+    stopping: Literal["halving", "curves", "none"] = "halving"
+    eta: int = Field(default=3, ge=2)
+    inherit: bool = True
+    """Whether candidates begin with their parent's weights, where the searcher names parents."""
 
 
 class PhaseSection(StrictModel):
@@ -286,8 +303,12 @@ class SearchSection(StrictModel):
     n_evaluations: int = Field(default=200, ge=1)
     n_validation_images: int | None = Field(default=None, ge=1)
     """Accuracy is taken on this many of the validation images; by default on all."""
+    candidates: CandidatesSection | None = None
+    """Train each candidate alone; by default all share the weights of a supernet."""
     predictor: str | None = None
     """A file that predicts the accuracy, which is then not measured; see docs/predictors.md."""
+    accuracies: str | None = None
+    """A file of accuracies that are known already, JSON lines or CSV; nothing else is evaluated."""
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
@@ -349,6 +370,23 @@ class Job(StrictModel):
     measure: MeasureSection = MeasureSection()
     report: ReportSection = ReportSection()
 
+    @model_validator(mode="after")
+    def _has_one_source_of_accuracy(self) -> Self:
+        named = ("candidates", "predictor", "accuracies")
+        given = [f"search.{name}" for name in named if getattr(self.search, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)}: accuracy comes from one of them; leave out all others"
+            )
+        if self.search.candidates is None:
+            return self
+        if self.training != TrainingSection():
+            raise ValueError(
+                "training beside search.candidates: it is about the supernet, and none is trained "
+                "where every candidate is; leave out the one or the other"
+            )
+        return self
+
     def all_constraints(self) -> tuple[Constraint, ...]:
         """Return the hard constraints of the search."""
         return tuple(Constraint.parse(text) for text in self.constraints)
@@ -393,7 +431,7 @@ def load_job(path: Path) -> Job:
             "data": _absolute(job.data),
             "device": _device(job.device),
             "training": _with_absolute(job.training, "weights"),
-            "search": _with_absolute(job.search, "predictor"),
+            "search": _with_absolute(_with_absolute(job.search, "predictor"), "accuracies"),
         }
     )
     try:

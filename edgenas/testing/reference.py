@@ -45,6 +45,8 @@ def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Arra
         return ACTIVATIONS[str(op["function"])](inputs[0])
     if op.kind == "add":
         return inputs[0] + inputs[1]
+    if op.kind == "concat":
+        return np.concatenate(inputs, axis=1)
     if op.kind == "multiply":
         return inputs[0] * inputs[1]
     if op.kind == "global_avg_pool":
@@ -58,6 +60,8 @@ def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Arra
         return split.swapaxes(1, 2).reshape(inputs[0].shape)
     weight = weights[f"{name}.weight"].astype(np.float64)
     bias = weights.get(f"{name}.bias", np.zeros(len(weight))).astype(np.float64)
+    if op.kind in ("batch_norm", "zeros"):  # a factor and a shift for every channel
+        return np.asarray(inputs[0] * weight[:, 0] + bias[:, np.newaxis, np.newaxis])
     if op.kind == "linear":
         return np.asarray(inputs[0].reshape(len(inputs[0]), -1) @ weight.T + bias)
     return _convolve(inputs[0], weight, op) + bias[:, np.newaxis, np.newaxis]

@@ -167,6 +167,13 @@ def test_counts_by_hand() -> None:
     assert counts.n_macs(pool) == counts.n_params(pool) == counts.weight_bytes(pool) == 0
     assert counts.peak_activation_bytes(pool) == 4 * (4 * 64 + 4 * 16)
     assert counts.n_params(graph_of(ops.conv2d((2, 1, 1), 2, kernel=1, bias=True))) == 4 + 2
+    # A lone norm has scale and shift; where it is deployed, a factor and a bias a channel.
+    norm, nothing = graph_of(ops.batch_norm((4, 8, 8))), graph_of(ops.zeros((4, 8, 8)))
+    assert (counts.n_macs(norm), counts.n_params(norm)) == (0, 8)
+    assert counts.n_macs(nothing) == counts.n_params(nothing) == 0
+    for graph in (norm, nothing):
+        assert counts.weight_bytes(graph, "int8") == 4 + 4 * 4
+        assert counts.weight_bytes(graph) == 4 * 4 + 4 * 4
 
 
 def test_peak_memory_by_hand() -> None:
@@ -180,6 +187,14 @@ def test_peak_memory_by_hand() -> None:
     # Without the shortcut the input is let go after the first convolution.
     assert counts.peak_activation_bytes(Graph((1, 4, 4), nodes[:3]), "int8") == 128 + 128
     assert counts.peak_activation_bytes(Graph((3, 4, 4), ())) == 4 * 48
+    # What is joined is there beside its parts, which are then let go.
+    joined = Node("joined", ops.concat((1, 4, 4), (1, 4, 4), (8, 4, 4)), ("sum", "input", "act"))
+    last = Node("last", ops.conv2d((10, 4, 4), 30, kernel=1), ("joined",))
+    parts, whole = 16 + 16 + 128, 160
+    held = counts.peak_activation_bytes(Graph((1, 4, 4), (*nodes, joined)), "int8")
+    assert held == parts + whole
+    after = counts.peak_activation_bytes(Graph((1, 4, 4), (*nodes, joined, last)), "int8")
+    assert after == whole + 480
 
 
 def simulated_peak(graph: Graph) -> int:

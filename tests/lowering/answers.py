@@ -17,9 +17,12 @@ from edgenas.lowering import tflite as to_tflite
 from edgenas.lowering.optimised import Execution, differences, joined
 from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
+from edgenas.lowering.plan import deployed
 from edgenas.lowering.weights import Weights, random_weights
+from edgenas.spaces.alexnet import alexnet_head, alexnet_layer
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import conv_block, expand, mbv3_head
+from edgenas.spaces.dense import condense_layer, dense_layer
 from edgenas.testing.reference import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -27,7 +30,12 @@ Array = np.ndarray[Any, Any]
 
 def small(name: str) -> SearchSpace:
     """Return a space, of those for large images one for smaller ones where that does not matter."""
-    return spaces.get(name, resolution=64) if name == "mnasnet" else spaces.get(name)
+    changes: dict[str, dict[str, Any]] = {
+        "mnasnet": {"resolution": 64},
+        "nas_bench_201": {"n_cells": 1},
+        "monas_condensenet": {"layers": (1, 3), "growths": (4, 8)},
+    }
+    return spaces.get(name, **changes.get(name, {}))
 
 
 RUNTIMES = {
@@ -45,7 +53,14 @@ OPERATORS = (
     ops.conv2d((8, 8, 8), 16, kernel=3, groups=8),
     ops.conv2d((8, 8, 8), 16, kernel=3, groups=4, bias=True),
     ops.global_avg_pool((8, 5, 6)),
+    ops.batch_norm((8, 5, 6)),
     ops.channel_shuffle((8, 5, 6), 4),
+    dense_layer((8, 6, 7), 4, norm="bn_relu", conv="learned1x1", groups=4, pool=True),
+    dense_layer((8, 6, 7), 4, norm="identity", conv="depthwise3x3", groups=4),
+    dense_layer((8, 6, 7), 4, norm="bn", conv="group3x3", groups=2),
+    condense_layer((12, 5, 6), 4, bottleneck=2, groups=2),
+    alexnet_layer((3, 9, 8), 8, kernel=9, pool=True),
+    alexnet_head((6, 3, 2), hidden=(16, 12), n_classes=5),
     ops.max_pool2d((8, 9, 8), kernel=3, stride=2, padding=1),
     ops.max_pool2d((8, 9, 8), kernel=5, stride=2, padding=2, ceil=True),
     ops.max_pool2d((8, 9, 7), kernel=2, stride=2),
@@ -127,10 +142,10 @@ def check_pieces(runtime: str, space: SearchSpace, rows: list[Array], **options:
             pieces.append(profiled[op])
         alone = joined(pieces)
         if runtime == "onnxruntime" and options.get("precision") == "int8":
-            ends = {op.in_shape for _, op in space.ops(row) if pools_its_input(op)}
+            ends = {op.in_shape for _, op in space.ops(row) if pools_at_an_end(op)}
             exported, alone = (without_layout(one, ends) for one in (exported, alone))
         assert differences(exported, alone) == []
-        assert exported.n_macs == alone.n_macs == n_macs(network)
+        assert exported.n_macs == alone.n_macs == n_macs(deployed(network))
         # A network never moves more data about, or in and out of codes, than its pieces do.
         assert len(exported.moves) <= len(alone.moves)
         outside += exported.outside
@@ -140,15 +155,23 @@ def check_pieces(runtime: str, space: SearchSpace, rows: list[Array], **options:
 _POOLS = ("global_avg_pool", *ops.POOLS)
 
 
-def pools_its_input(op: OpSpec) -> bool:
-    return any(n.op.kind in _POOLS and "input" in n.inputs for n in expand(op).nodes)
+def pools_at_an_end(op: OpSpec) -> bool:
+    """Return whether a pool reads what a block is given, or is a summand of what it returns."""
+    nodes = expand(op).nodes
+    last = {nodes[-1].name}
+    for node in reversed(nodes):
+        if node.op.kind in ("add", "activation") and node.name in last:
+            last |= {*node.inputs}
+    summands = last - {nodes[-1].name}
+    return any(n.op.kind in _POOLS and {n.name, *n.inputs} & {"input", *summands} for n in nodes)
 
 
 def without_layout(execution: Execution, in_shapes: set[tuple[int, ...]]) -> Execution:
     """Return the execution as if pools of values of these shapes had no layout.
 
     Where a pool is the first to read a piece, it reads codes as they were given; in a network they
-    come in the layout of the convolution before.
+    come in the layout of the convolution before. Where what it leaves is only added to others and
+    returned, it is the convolution behind the piece for whose layout the engine decides.
     """
     pooled = {
         operator: replace(operator, layout="")

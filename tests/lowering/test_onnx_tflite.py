@@ -206,6 +206,7 @@ def test_activations_after_a_shuffle_are_their_own() -> None:
     "op",
     [
         *OPERATORS,
+        ops.zeros((8, 5, 6)),
         *(ops.channel_shuffle((8, 5, 6), groups) for groups in (1, 2, 8)),
         conv_block((6, 7, 6), 8, kernel=1, stride=2, activation="none"),
         conv_head((16, 4, 5), width=24, n_classes=7, activation="relu"),
@@ -215,6 +216,34 @@ def test_activations_after_a_shuffle_are_their_own() -> None:
 )
 def test_single_operators(op: OpSpec) -> None:
     check_both(expand(op))
+
+
+def joined_graph(*, of_input: bool) -> Graph:
+    """Return a graph that joins values of every origin, twice, and reads the whole."""
+    shape = (4, 6, 6)
+    whole = (20, 6, 6)
+    pool = ops.max_pool2d(shape, kernel=3, stride=1, padding=1)
+    nodes = (
+        ops.Node("conv", ops.conv2d(shape, 4, kernel=3, bias=True), ("input",)),
+        ops.Node("act", ops.activation(shape, "relu"), ("conv",)),
+        ops.Node("pool", pool, ("act",)),
+        ops.Node("gate", ops.activation(shape, "sigmoid"), ("conv",)),
+        ops.Node("shuffle", ops.channel_shuffle(shape, 2), ("act",)),
+        ops.Node(
+            "joined",
+            ops.concat(shape, shape, shape, shape, shape),
+            ("input" if of_input else "conv", "act", "pool", "gate", "shuffle"),
+        ),
+        ops.Node("joined_act", ops.activation(whole, "relu"), ("joined",)),
+        ops.Node("again", ops.concat(whole, shape, whole), ("joined_act", "conv", "joined")),
+        ops.Node("last", ops.conv2d((44, 6, 6), 6, kernel=1, bias=True), ("again",)),
+    )
+    return Graph(shape, nodes)
+
+
+@pytest.mark.parametrize("of_input", [True, False])
+def test_values_of_every_origin_are_joined(of_input: bool) -> None:
+    check_both(joined_graph(of_input=of_input))
 
 
 def test_whole_network(tiny_network: Graph) -> None:

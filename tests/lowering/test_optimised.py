@@ -14,6 +14,7 @@ from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import random_weights
+from edgenas.spaces.alexnet import alexnet_head
 from edgenas.spaces.blocks import (
     bottleneck,
     chain,
@@ -23,6 +24,7 @@ from edgenas.spaces.blocks import (
     mbconv,
     resnet_stem,
 )
+from edgenas.spaces.nas_bench_201 import nas_bench_201
 from tests.lowering.answers import RUNTIMES, check_pieces, small
 
 
@@ -38,6 +40,11 @@ from tests.lowering.answers import RUNTIMES, check_pieces, small
         ("fbnet_cifar", 6),
         ("nas_bench_macro", 6),
         ("mnasnet", 6),
+        ("nas_bench_201", 6),
+        ("dpp_net_tiny", 6),
+        ("monas_alexnet", 4),
+        ("monas_condensenet", 4),
+        ("dpp_net", 0),
         ("resnet_tiny", 6),
         ("ofa_resnet50", 0),
     ],
@@ -48,6 +55,21 @@ def test_network_runs_what_its_pieces_run(runtime: str, space_name: str, n: int)
     if n:  # else the largest takes too long
         rows.append(space.largest())
     assert check_pieces(runtime, space, rows) == []
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_cells_run_what_they_run_in_the_network(runtime: str, precision: str) -> None:
+    """One through which nothing leads, and some between which activations move."""
+    space = nas_bench_201("nas_bench_201", n_cells=2, resolution=16)
+    codes = (
+        "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|",
+        "|skip_connect~0|+|none~0|none~1|+|nor_conv_1x1~0|nor_conv_1x1~1|none~2|",
+        "|skip_connect~0|+|skip_connect~0|nor_conv_1x1~1|+|none~0|none~1|nor_conv_3x3~2|",
+        "|nor_conv_1x1~0|+|nor_conv_3x3~0|skip_connect~1|+|none~0|avg_pool_3x3~1|skip_connect~2|",
+    )
+    rows = [space.from_code(code) for code in codes]
+    assert check_pieces(runtime, space, rows, precision=precision) == []
 
 
 def test_differences_name_both_sides() -> None:
@@ -128,6 +150,17 @@ def test_a_pool_of_float_values_among_codes_is_named() -> None:
     opset = [onnx.helper.make_opsetid("", 17)]
     model = onnx.helper.make_model(graph, opset_imports=opset, ir_version=8)
     assert onnx_operators(model.SerializeToString()).outside == ("MaxPool",)
+
+
+def test_hidden_layers_are_the_networks_with_their_activation() -> None:
+    """onnxruntime has one kernel for both, under a name of its own; so has XNNPACK."""
+    graph = expand(alexnet_head((6, 3, 2), hidden=(16, 12), n_classes=5))
+    weights = random_weights(graph)
+    for (lower, operators), relu in zip(RUNTIMES.values(), ("Relu", "RELU"), strict=True):
+        execution = operators(lower(graph, weights))
+        assert [o.kind for o in execution.compute] == ["linear"] * 3
+        assert [o.activation for o in execution.compute] == [relu, relu, ""]
+        assert execution.n_macs == n_macs(graph) == 36 * 16 + 16 * 12 + 12 * 5
 
 
 @pytest.mark.parametrize("width", [24, 64])

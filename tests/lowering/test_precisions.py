@@ -22,9 +22,12 @@ from edgenas.lowering import onnx_int8, tflite_int8
 from edgenas.lowering import tflite as to_tflite
 from edgenas.lowering.optimised_onnx import onnx_operators
 from edgenas.lowering.optimised_tflite import tflite_operators
+from edgenas.lowering.plan import deployed
+from edgenas.lowering.quantisation import value_ranges
 from edgenas.lowering.tflite_file import FlatModel
 from edgenas.lowering.weights import Weights, random_weights
-from edgenas.spaces.blocks import bottleneck, conv_block, expand, mbconv
+from edgenas.spaces.blocks import bottleneck, chain, conv_block, expand, mbconv
+from edgenas.spaces.dense import dense_layer
 from edgenas.testing.reference import evaluate
 from tests.lowering.answers import (
     OPERATORS,
@@ -35,6 +38,7 @@ from tests.lowering.answers import (
     run_tflite,
     small,
 )
+from tests.lowering.test_onnx_tflite import joined_graph
 
 Array = np.ndarray[Any, Any]
 REFERENCE_TOLERANCE_DB = 3.0
@@ -122,6 +126,43 @@ def test_single_operators_in_int8_and_float16(op: OpSpec) -> None:
     assert tflite_operators(to_tflite.lower(graph, weights, precision="int8")).outside == ()
 
 
+@pytest.mark.parametrize("quantised_io", [True, False])
+@pytest.mark.parametrize("of_input", [True, False])
+def test_joined_values_of_every_origin(of_input: bool, quantised_io: bool) -> None:
+    """Those whose scale follows from another's are translated, negative ones are not cut off."""
+    graph = joined_graph(of_input=of_input)
+    for last in ("joined", "again", "last"):
+        names = [node.name for node in graph.nodes]
+        part = Graph(graph.in_shape, graph.nodes[: names.index(last) + 1])
+        found = noise(part, precision="int8", quantised_io=quantised_io)
+        assert min(found.values()) > LEAST_SQNR_DB, (last, found)
+        model = to_tflite.lower(part, random_weights(part), precision="int8")
+        assert tflite_operators(model).outside == ()
+
+
+def test_joining_copies_codes_where_it_can() -> None:
+    """All that a stage of dense layers leaves has one scale; no kernel of its own translates."""
+    layers = [
+        ("one", dense_layer((8, 6, 6), 4, norm="bn_relu", conv="conv3x3", groups=4)),
+        ("two", dense_layer((12, 6, 6), 4, norm="identity", conv="group1x1", groups=4)),
+    ]
+    graph = chain(layers)
+    weights = random_weights(graph)
+    graph = deployed(graph)
+    spans = value_ranges(graph, weights, None)
+    names = ("input", "one.conv", "one.joined", "two.conv", "two.joined")
+    assert len({spans[name] for name in names}) == 1
+    given = {name: (-1.0 - i, 1.0) for i, name in enumerate(spans)}
+    shared = value_ranges(graph, weights, given)
+    assert {shared[name] for name in names} == {(min(given[name][0] for name in names), 1.0)}
+    assert shared["one.norm"] == given["one.norm"]
+    model = to_tflite.lower(graph, weights, precision="int8")
+    assert Counter(tflite_kinds(model)) == Counter(DEPTHWISE_CONV_2D=1, CONV_2D=2, CONCATENATION=2)
+    kinds = onnx_kinds(to_onnx.lower(graph, weights, precision="int8"))
+    assert kinds["QLinearConcat"] == 2
+    assert kinds["Concat"] == 0
+
+
 @pytest.mark.parametrize("first", ops.ACTIVATIONS)
 def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
     for second in ("relu", "h_swish", "h_sigmoid"):
@@ -138,6 +179,10 @@ def test_activations_that_share_values_or_follow_no_layer(first: str) -> None:
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
         ("mnasnet", 2),
+        ("nas_bench_201", 2),
+        ("dpp_net_tiny", 2),
+        ("monas_alexnet", 2),
+        ("monas_condensenet", 2),
         ("resnet_tiny", 2),
         ("ofa_resnet50", 0),
     ],
@@ -313,6 +358,10 @@ class TestAgainstTheMakersQuantisers:
         ("fbnet_cifar", 1),
         ("nas_bench_macro", 1),
         ("mnasnet", 2),
+        ("nas_bench_201", 2),
+        ("dpp_net_tiny", 2),
+        ("monas_alexnet", 2),
+        ("monas_condensenet", 2),
         ("resnet_tiny", 2),
     ],
 )

@@ -20,6 +20,8 @@ from edgenas.lowering.torch import ACTIVATIONS, GraphModule, channels_last, fold
 from edgenas.lowering.torch_depthwise import depthwise_conv2d
 from edgenas.lowering.weights import random_weights
 from edgenas.spaces import blocks
+from edgenas.spaces.dpp_net import dpp_net
+from edgenas.spaces.nas_bench_201 import nas_bench_201
 from edgenas.testing.reference import evaluate
 
 BLOCK = blocks.mbconv(
@@ -114,6 +116,59 @@ def test_training_mode_updates_the_running_statistics() -> None:
     assert all(parameter.grad is not None for parameter in module.parameters())
 
 
+def test_only_shortcuts_start_alone() -> None:
+    """The edges of a cell start as the benchmark's do, all of them."""
+    space = nas_bench_201("nas_bench_201", n_cells=2, resolution=8)
+    code = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|nor_conv_1x1~0|none~1|nor_conv_1x1~2|"
+    module = GraphModule(space.network(space.from_code(code)))
+    silent = {
+        name
+        for name, value in module.named_parameters()
+        if name.endswith("norm.weight") and not value.any()
+    }
+    assert silent == {f"stage{stage}.0.conv2.norm.weight" for stage in (2, 3)}
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_dense_networks_are_those_of_the_description(seed: int) -> None:
+    space = dpp_net("dpp_net_tiny", resolution=12, n_cells=(1, 1, 1))
+    graph = space.network(space.sample(3, np.random.default_rng(1))[seed])
+    module = GraphModule(graph, seed=2)
+    assert sum(value.numel() for value in module.parameters()) == counts.n_params(graph)
+    images = torch.randn(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
+    module(images).sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+    _randomise(module.eval())
+    plain = folded(module)
+    assert plain.norms() == []
+    with torch.no_grad():
+        found = plain(images)
+        torch.testing.assert_close(found, module(images), rtol=1e-4, atol=1e-4)
+        expected = torch.from_numpy(evaluate(graph, folded_weights(module), images.numpy()))
+        torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", ["identity", "bn_relu"])
+@pytest.mark.parametrize("conv", ["conv1x1", "conv3x3", "group3x3", "learned1x1"])
+def test_what_dense_layers_append_starts_at_the_scale_of_what_is_there(
+    norm: str, conv: str
+) -> None:
+    """Sixteen layers that nothing normalises neither blow up nor die away."""
+    space = dpp_net("dpp_net", resolution=16, max_layers=4, growths=(8,), n_cells=(4,))
+    config = {
+        f"{what}{i}": how for i in range(1, 5) for what, how in (("norm", norm), ("conv", conv))
+    }
+    graph = space.network(space.parse({"n_layers": 4, **config}))
+    trunk = Graph(graph.in_shape, tuple(n for n in graph.nodes if not n.name.startswith("head")))
+    module = GraphModule(trunk, seed=1)
+    images = torch.randn(16, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        values = module(images)
+    scales = values.std((0, 2, 3))
+    assert values.shape[1] == 16 + 16 * 8
+    assert 0.3 < scales[-8:].mean() / scales[:16].mean() < 3
+
+
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
 def test_folded_weights_are_the_network_without_norms(epsilon: float) -> None:
     module = GraphModule(replace(GRAPH, norm_epsilon=epsilon)).eval()
@@ -127,6 +182,37 @@ def test_folded_weights_are_the_network_without_norms(epsilon: float) -> None:
     assert plain.norms() == []
     with torch.no_grad():
         torch.testing.assert_close(plain(images), module(images), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "|nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|+|skip_connect~0|avg_pool_3x3~1|none~2|",
+        "|none~0|+|nor_conv_3x3~0|none~1|+|none~0|nor_conv_3x3~1|none~2|",  # zeros
+    ],
+)
+def test_norms_that_follow_no_convolution_are_folded_too(code: str) -> None:
+    space = nas_bench_201("nas_bench_201", n_cells=1, resolution=8, width=8)
+    graph = space.network(space.from_code(code))
+    module = GraphModule(graph, seed=2)
+    names = dict(module.named_parameters())
+    assert sum(value.numel() for value in names.values()) == counts.n_params(graph)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    before = module.tensors()["head.norm.norm.running_var"].clone()
+    module(images)
+    assert not torch.equal(before, module.tensors()["head.norm.norm.running_var"])
+    _randomise(module.eval())
+    weights = folded_weights(module)
+    shapes = {name: value.shape for name, value in random_weights(graph).items()}
+    assert {name: value.shape for name, value in weights.items()} == shapes
+    plain = folded(module)
+    assert plain.norms() == []
+    with torch.no_grad():
+        torch.testing.assert_close(plain(images), module(images), rtol=1e-4, atol=1e-4)
+        expected = evaluate(graph, weights, images.numpy())
+        torch.testing.assert_close(
+            plain(images), torch.from_numpy(expected).float(), rtol=1e-4, atol=1e-4
+        )
 
 
 @pytest.mark.parametrize("function", ops.ACTIVATIONS)

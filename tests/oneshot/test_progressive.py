@@ -194,6 +194,22 @@ def test_one_network_alone_is_trained_from_fresh_weights(
     assert all(value.equal(found[key]) for key, value in again.state_dict().items())
 
 
+def test_training_can_be_left_off_and_gone_on_with(
+    space: SearchSpace, dataset: ImageDataset, tmp_path: Path
+) -> None:
+    row, whole = space.smallest(), train_alone(space, space.smallest(), dataset, shrinking())
+    path, epochs = tmp_path / "checkpoint.safetensors", sum(EPOCHS.values())
+    reports: list[StepReport] = []
+    for until in (2, 2, 3, epochs, epochs + 1):
+        module = train_alone(
+            space, row, dataset, shrinking(), until=until, checkpoint=path, on_step=reports.append
+        )
+        assert reports[-1].epoch == min(until, epochs)
+    assert len(reports) == reports[-1].total  # no step twice
+    assert all(v.equal(whole.state_dict()[key]) for key, v in module.state_dict().items())
+    assert not module.training
+
+
 def main(folder: Path, minutes: float, phase: str, epoch: int, step: int) -> None:
     """Train, and be killed after a step."""
 

@@ -91,8 +91,10 @@ def test_one_objective_needs_no_weights() -> None:
     [
         ({"reward": "sum"}, "reward is one of"),
         ({"alpha": 1.5}, r"alpha lies in \[0, 1\]"),
-        ({"reward": "constrained_cost"}, "need a threshold"),
-        ({"threshold": 1.0}, "need a threshold"),
+        ({"reward": "constrained_accuracy"}, "needs a threshold"),
+        ({"reward": "mixed", "threshold": 1.0}, "has no threshold"),
+        ({"reward": "constrained_cost", "alpha": 0.5}, "has no weight alpha"),
+        ({"reward": "best"}, "reward is one of mixed, constrained_cost"),
         ({"n_weights": 0}, "n_weights is at least 1"),
         ({"rate": 0.0}, "rate is above 0"),
         ({"memory": 0}, "memory is at least 1"),

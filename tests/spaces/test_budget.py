@@ -67,6 +67,21 @@ def sequence_space() -> SearchSpace:
     return SearchSpace("sequence", genes, factors, parameters={}, n_classes=1, sequences=sequences)
 
 
+def repeated_space() -> SearchSpace:
+    """A cell of up to three parts, which the network repeats with what its length decides."""
+    genes = (
+        Gene("first", (0, 1, 2)),
+        Gene("length", (1, 2, 3)),
+        Gene("second", (0, 1, 2), "length", (2, 3)),
+        Gene("third", (0, 1), "length", (3,)),
+    )
+    parts = [("length", part) for part in ("first", "second", "third")]
+    factors = [Factor(f"{stage}.{part[1]}", part, nothing) for stage in range(3) for part in parts]
+    factors.insert(4, Factor("between", ("length",), nothing))
+    factors.append(Factor("head", ("length",), nothing))
+    return SearchSpace("repeated", genes, tuple(factors), parameters={}, n_classes=1)
+
+
 def random_fold(space: SearchSpace, seed: int, *, whole: bool, offset: float = 0.0) -> Fold:
     rng = np.random.default_rng(seed)
     sizes = [len(table) for table in space.combination_ops]
@@ -80,6 +95,7 @@ SPACES: dict[str, Callable[[], SearchSpace]] = {
     "nested": nested_space,
     "width": width_space,
     "sequence": sequence_space,
+    "repeated": repeated_space,
 }
 
 
@@ -171,6 +187,19 @@ def test_samples_are_uniform_over_the_networks_in_the_budget(
     assert len(found) >= len(allowed) * (1.0 if whole else 0.9)
     if len(found) > 1:
         assert chisquare(counts).pvalue > 0.001
+
+
+def test_a_repeated_cell_leaves_no_more_open_than_the_cell() -> None:
+    space = repeated_space()
+    together = list(budget.groups(space).values())
+    assert together == [[0, 3, 7], [1, 5, 8], [2, 6, 9], [4, 10]]
+    steps = BudgetProgram(random_fold(space, 1, whole=True))._steps
+    assert max(len(step.cost) for step in steps) == 3  # the lengths
+    cell = get("nas_bench_201", width=4)
+    assert [step.cost.shape for step in BudgetProgram(fold.macs(cell))._steps] == [
+        (1, 5**6),
+        (1, 1),
+    ]
 
 
 def test_samples_follow_from_the_seed() -> None:

@@ -3,9 +3,13 @@
 import numpy as np
 
 from edgenas.spaces import SPACES, from_parameters, get
+from edgenas.spaces.dpp_net import PRESETS as DPP_NET
 from edgenas.spaces.fbnet import PRESETS as FBNET
 from edgenas.spaces.mnasnet import PRESETS as MNASNET
 from edgenas.spaces.mobilenets import PRESETS as MOBILENETS
+from edgenas.spaces.monas import ALEXNET_PRESETS as MONAS_ALEXNET
+from edgenas.spaces.monas import CONDENSENET_PRESETS as MONAS_CONDENSENET
+from edgenas.spaces.nas_bench_201 import PRESETS as NAS_BENCH_201
 from edgenas.spaces.nas_bench_macro import PRESETS as NAS_BENCH_MACRO
 from edgenas.spaces.ofa_mbv3 import PRESETS as OFA_MBV3
 from edgenas.spaces.ofa_resnet50 import PRESETS as OFA_RESNET50
@@ -78,6 +82,26 @@ class TestNasBenchMacro(SpaceContract):
     settings = {"name": "nas_bench_macro"}  # noqa: RUF012
 
 
+class TestDppNet(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "dpp_net"}  # noqa: RUF012
+
+
+class TestDppNetTiny(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "dpp_net_tiny", "max_layers": 3}  # noqa: RUF012
+
+
+class TestMonasAlexNet(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "monas_alexnet", "input_channels": 1}  # noqa: RUF012
+
+
+class TestMonasCondenseNet(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "monas_condensenet"}  # noqa: RUF012
+
+
 class TestMobileNetV2(SpaceContract):
     factory = "edgenas.spaces:get"
     settings = {"name": "mobilenet_v2_tiny"}  # noqa: RUF012
@@ -90,7 +114,7 @@ class TestMobileNetV3(SpaceContract):
 
 def test_presets_are_spaces_by_name() -> None:
     presets = {*OFA_MBV3, *OFA_RESNET50, *FBNET, *NAS_BENCH_MACRO, *PROXYLESSNAS, *MNASNET}
-    presets |= {*MOBILENETS}
+    presets |= {*MOBILENETS, *NAS_BENCH_201, *DPP_NET, *MONAS_ALEXNET, *MONAS_CONDENSENET}
     assert set(SPACES.names()) >= presets
     for name in presets:
         assert get(name).name == name

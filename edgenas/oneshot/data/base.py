@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.errors import DataError
+from edgenas.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -248,6 +249,26 @@ class ImageDataset:
         """Return the test part, and count that it was touched."""
         self.n_test_openings += 1
         return self._test
+
+    def with_fewer(self, n_train: int) -> ImageDataset:
+        """Return the same data set with the first `n_train` training images of a fixed order.
+
+        Raises:
+            UsageError: there are not so many, or fewer than 2 are asked for.
+        """
+        if not 2 <= n_train <= len(self.train):
+            raise UsageError(
+                f"{n_train} training images asked of {self.name}; allowed: 2 to {len(self.train)}"
+            )
+        fewer = copy(self)
+        order = np.random.default_rng(0).permutation(len(self.train))
+        # Inputs are normalised as those of the whole data set are: it is a part of it.
+        fewer._normalisation = self.normalisation
+        fewer.__dict__.pop("normalisation", None)
+        fewer.train = self.train.take(np.sort(order[:n_train]))
+        name = f"{self.fingerprint} {n_train}"
+        fewer.fingerprint = hashlib.sha256(name.encode()).hexdigest()[:16]
+        return fewer
 
     def preprocessing(self) -> dict[str, Any]:
         """Return, as JSON values, what turns an image file into a network's input."""

@@ -21,7 +21,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.errors import InfeasibleError, UsageError
 from edgenas.searchers.arrays.terms import Additive, GeneSum
 from edgenas.spaces.base import SearchSpace
-from edgenas.spaces.budget import Step, eliminate
+from edgenas.spaces.budget import Step, eliminate, groups
 from edgenas.spaces.fold import Fold
 
 Floats = npt.NDArray[np.float64]
@@ -251,10 +251,19 @@ def _is_maximum(quantity: Additive) -> bool:
 def _steps(space: SearchSpace, tracked: Sequence[tuple[Additive, float]]) -> list[_ValuedStep]:
     """Return the elimination steps with the values of every quantity."""
     numbers, place = [], 1  # 0 is a step of no factor
-    for table in space.combination_ops:
-        numbers.append(np.arange(place, place + len(table), dtype=np.float64))
-        place += len(table)
+    for first, *_ in groups(space).values():
+        size = len(space.combination_ops[first])
+        numbers.append(np.arange(place, place + size, dtype=np.float64))
+        place += size
     return [_valued(step, tracked) for step in eliminate(space, numbers)]
+
+
+def _tables(quantity: Fold) -> Floats:
+    """Return what every combination of every group of factors adds, behind nothing."""
+    join, nothing = (np.max, -np.inf) if quantity.how == "max" else (np.sum, 0.0)
+    together = groups(quantity.space).values()
+    parts = (join([quantity.tables[i] for i in places], axis=0) for places in together)
+    return np.concatenate([[nothing], *parts])
 
 
 def _valued(step: Step, tracked: Sequence[tuple[Additive, float]]) -> _ValuedStep:
@@ -268,8 +277,7 @@ def _valued(step: Step, tracked: Sequence[tuple[Additive, float]]) -> _ValuedSte
             ]
             added = np.broadcast_to(sum(parts, np.zeros(len(step.options))), number.shape)
         else:
-            nothing = -np.inf if quantity.how == "max" else 0.0
-            added = np.concatenate([[nothing], *quantity.tables])[number]
+            added = _tables(quantity)[number]
             if sign < 0 and quantity.how == "max":
                 raise UsageError("a maximum over the factors cannot be maximised exactly")
         columns.append(sign * added)

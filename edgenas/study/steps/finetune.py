@@ -36,6 +36,9 @@ def load_model(run: Run) -> GraphModule:
 def _settings(run: Run) -> TrainingSettings:
     """Return how the pick is trained on: not at all where its weights come from elsewhere."""
     dataset = run.dataset
+    if run.job.search.candidates is not None:
+        whole = preset("supernet", dataset.name, len(dataset.train))
+        return run.job.finetune.over(whole.alone())
     usual = preset("finetune", dataset.name, len(dataset.train))
     if run.job.training.weights is not None:
         usual = replace(usual, epochs=0)
@@ -54,22 +57,10 @@ def _inputs(run: Run) -> dict[str, Any]:
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     from edgenas.oneshot.checkpoint import write_tensors
     from edgenas.oneshot.evaluate import accuracy
-    from edgenas.oneshot.finetune import finetune
 
     settings, arch = _settings(run), picked(run)
-    weights_id = sha256_of(run.folder / SUPERNET)
-    decisive = {**_inputs(run), "supernet": weights_id}
-    module = finetune(
-        run.supernet,
-        run.space,
-        arch.row,
-        run.dataset,
-        settings,
-        seed=run.job.finetune.seed,
-        weights_id=weights_id,
-        checkpoint=checkpoint_path(run, "finetune", decisive),
-        on_step=counting("fine-tuning the pick", progress, []),
-    )
+    alone = run.job.search.candidates is not None
+    module = _alone(run, progress) if alone else _finetuned(run, progress)
     module.eval()
     found = None
     if run.dataset.is_labelled:
@@ -86,6 +77,40 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     )
     drop_checkpoints(run, "finetune")
     return [run.folder / WEIGHTS, run.folder / FINETUNING]
+
+
+def _finetuned(run: Run, progress: Progress) -> GraphModule:
+    """Return the pick with the supernet's weights, trained on."""
+    from edgenas.oneshot.finetune import finetune
+
+    weights_id = sha256_of(run.folder / SUPERNET)
+    decisive = {**_inputs(run), "supernet": weights_id}
+    return finetune(
+        run.supernet,
+        run.space,
+        picked(run).row,
+        run.dataset,
+        _settings(run),
+        seed=run.job.finetune.seed,
+        weights_id=weights_id,
+        checkpoint=checkpoint_path(run, "finetune", decisive),
+        on_step=counting("fine-tuning the pick", progress, []),
+    )
+
+
+def _alone(run: Run, progress: Progress) -> GraphModule:
+    """Return the pick of a search without shared weights, trained from fresh ones."""
+    from edgenas.oneshot.finetune import train_alone
+
+    return train_alone(
+        run.space,
+        picked(run).row,
+        run.dataset,
+        _settings(run),
+        seed=run.job.finetune.seed,
+        checkpoint=checkpoint_path(run, "finetune", {**_inputs(run), "alone": True}),
+        on_step=counting("training the pick", progress, []),
+    )
 
 
 def _summary(run: Run) -> str:

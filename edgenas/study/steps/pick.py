@@ -14,6 +14,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import INTERVAL_COVERAGE, Run
 from edgenas.study.picking import pick
+from edgenas.study.steps.accuracy_source import how
 from edgenas.study.steps.search import read_front
 
 PICK = "pick.json"
@@ -117,8 +118,7 @@ def _summary(run: Run) -> str:
     values = content["values"]
     parts = [f"{content['id']} by {content['pick']}"]
     if "accuracy" in values:
-        how = "with shared weights" if run.predictor is None else "predicted"
-        parts.append(f"accuracy {values['accuracy']:.2%} {how}")
+        parts.append(f"accuracy {values['accuracy']:.2%} {how(run)}")
     predicted = predicted_latency(run, run.job.device.runtime)
     text = f"predicted {predicted['latency_ms']:.3f} ms"
     if predicted["low_ms"] is not None:

@@ -32,6 +32,7 @@ from edgenas.study.report import (
     write_report,
     write_report_data,
 )
+from edgenas.study.steps.candidates import candidate_settings, decisive_candidates
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
@@ -173,6 +174,13 @@ def _predictor(run: Run) -> str:
             f"Accuracies are predicted by {Path(str(run.job.search.predictor)).name}; they were "
             "not measured."
         )
+    if run.job.search.accuracies is not None:
+        return (
+            f"Accuracies are those in {Path(run.job.search.accuracies).name}; nothing else was "
+            "evaluated."
+        )
+    if run.job.search.candidates is not None:
+        return _candidates(run)
     if not (run.folder / PREDICTOR_REPORT).exists():
         return ""
     report = PredictorReport.model_validate(run.read(PREDICTOR_REPORT))
@@ -186,6 +194,21 @@ def _predictor(run: Run) -> str:
         f"networks, it is a {report.kind.replace('_', ' ')} that errs by {found.mae.value:.2%} on "
         f"networks left out in turn ({ranks}, {found.coverage:.0%} intervals)."
     )
+
+
+def _candidates(run: Run) -> str:
+    """Return how candidates were trained, in a sentence."""
+    states = [record["status"] for record in run.read(EVALUATIONS)["evaluations"]]
+    settings, n_train = candidate_settings(run), run.job.search.candidates
+    images = n_train.n_train_images if n_train is not None else None
+    text = (
+        f"Every candidate was trained from fresh weights for {settings.epochs} epochs on "
+        f"{images or len(run.dataset.train):,} images"
+    )
+    n_stopped = states.count("stopped")
+    if n_stopped:
+        text += f", {n_stopped} of {len(states)} not to the end, as others were better by then"
+    return f"{text}. The pick was then trained anew, alone."
 
 
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
@@ -266,6 +289,10 @@ def _data(run: Run) -> DataSummary:
 
 def _training(run: Run) -> dict[str, dict[str, Any]]:
     training, finetuned = run.read(TRAINING), run.read(FINETUNING)
+    if run.job.search.candidates is not None:
+        about = decisive_candidates(run)
+        candidates = {**about.pop("training"), **about}
+        return {"candidates": _plain(candidates), "the pick": _finetuning(finetuned)}
     supernet = {**training["settings"], "seed": training["seed"]}
     if "weights" in training:
         return {"imported weights": training["weights"], "fine-tuning": _finetuning(finetuned)}
@@ -278,8 +305,12 @@ def _training(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _finetuning(finetuned: dict[str, Any]) -> dict[str, Any]:
-    settings = {name: value for name, value in finetuned["settings"].items() if name != "phases"}
-    return {**settings, "seed": finetuned["seed"]}
+    return {**_plain(finetuned["settings"]), "seed": finetuned["seed"]}
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings of a training in one phase, as a reader wants them."""
+    return {name: value for name, value in settings.items() if name != "phases"}
 
 
 def _steps(run: Run) -> tuple[StepTime, ...]:

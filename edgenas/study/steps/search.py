@@ -10,23 +10,25 @@ from typing import Any
 from edgenas.core.architecture import Architecture, population
 from edgenas.core.errors import DataError
 from edgenas.core.evaluation import Evaluation
-from edgenas.core.files import sha256_of, write_json
-from edgenas.evaluators.base import Evaluator
+from edgenas.core.files import write_json
 from edgenas.evaluators.combined import CombinedEvaluator
 from edgenas.evaluators.costs import CheapCosts
-from edgenas.evaluators.predicted import PredictedAccuracy
 from edgenas.evaluators.predictors import AccuracyPredictor, fit_predictor, save_predictor
 from edgenas.evaluators.predictors.learner import AccuracyLearner
 from edgenas.profiling.progress import Progress
 from edgenas.searchers import PredictorSearcher, SearchProblem, make_searcher
 from edgenas.searchers.problem import Cheap
 from edgenas.study.chain import Step
-from edgenas.study.context import SUPERNET, Run, searcher_settings
+from edgenas.study.context import Run, searcher_settings
 from edgenas.study.loop import Progress as SearchProgress
 from edgenas.study.loop import SearchResult, reference_values, run_search, summarize
 from edgenas.study.picking import front, front_rows
 from edgenas.study.run_folder import digest_of
-from edgenas.study.steps.train import settings_of
+from edgenas.study.steps.accuracy_source import (
+    accuracy_evaluator,
+    decisive_source,
+    weights_source,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,15 +68,10 @@ def _decisive(run: Run) -> dict[str, Any]:
         "objectives": list(run.job.objectives),
         "constraints": list(run.job.constraints),
         "n_validation_images": run.job.search.n_validation_images,
-        **_predictor_inputs(run),
+        **decisive_source(run),
         "space": run.space.fingerprint,
         "data": run.dataset.fingerprint,
     }
-
-
-def _predictor_inputs(run: Run) -> dict[str, Any]:
-    path = run.job.search.predictor
-    return {} if path is None else {"predictor": sha256_of(Path(path))}
 
 
 def _tables(run: Run) -> dict[str, Any]:
@@ -98,7 +95,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    context = {"supernet": sha256_of(run.folder / SUPERNET), **_tables(run)}
+    context = {**weights_source(run), **_tables(run)}
     decisive = {**_decisive(run), **context}
     costs = run.costs(run.constraints, kinds=run.searched_kinds)
     problem = SearchProblem(
@@ -111,17 +108,19 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         learner=AccuracyLearner(run.model.fold),
     )
     section = run.job.search
+    searcher = make_searcher(
+        section.algorithm, problem, seed=section.seed, settings=searcher_settings(run.job)
+    )
+    dear = accuracy_evaluator(run, searcher, costs, progress)
     evaluator = CombinedEvaluator(
-        costs, _dear(run), objectives=run.objectives, constraints=run.constraints
+        costs, dear, objectives=run.objectives, constraints=run.constraints
     )
 
     def on_progress(state: SearchProgress) -> None:
         progress("evaluating architectures", state.n_done, state.n_total)
 
     result = run_search(
-        make_searcher(
-            section.algorithm, problem, seed=section.seed, settings=searcher_settings(run.job)
-        ),
+        searcher,
         evaluator,
         n_evaluations=section.n_evaluations,
         storage=section.storage or run.folder / STORAGE,
@@ -136,26 +135,6 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
 def _with_accuracy(costs: CheapCosts, predictor: AccuracyPredictor) -> Cheap:
     """Return costs and predicted accuracy of populations."""
     return lambda population: {**costs(population), "accuracy": predictor(population)}
-
-
-def _dear(run: Run) -> Evaluator | None:
-    """Return the evaluator of accuracy, which is told also where it is no objective.
-
-    None if nothing can tell it: images without labels, and no predictor.
-    """
-    if run.predictor is not None:
-        return PredictedAccuracy(run.predictor)
-    if not run.dataset.is_labelled:
-        return None
-    from edgenas.evaluators.accuracy import SharedWeightsAccuracy
-
-    return SharedWeightsAccuracy(
-        run.supernet,
-        run.space,
-        run.dataset,
-        n_validation_images=run.job.search.n_validation_images,
-        threads=settings_of(run).threads,
-    )
 
 
 def _first(run: Run, result: SearchResult, n: int) -> SearchResult:

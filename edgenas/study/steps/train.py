@@ -1,4 +1,4 @@
-"""Step 2: one supernet whose weights all architectures of the space share."""
+"""Step 2: one supernet whose weights all architectures of the space share, where one is wanted."""
 
 from __future__ import annotations
 
@@ -81,6 +81,8 @@ def _by_phase(run: Run, settings: TrainingSettings, losses: list[float]) -> dict
 
 
 def _inputs(run: Run) -> dict[str, Any]:
+    if run.job.search.candidates is not None:
+        return {"supernet": None}
     if run.job.training.weights is not None:
         described = load_description(Path(run.job.training.weights))
         return {"weights": described.sha256, "data": run.dataset.fingerprint}
@@ -93,6 +95,10 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    if run.job.search.candidates is not None:
+        (run.folder / SUPERNET).unlink(missing_ok=True)  # another job's
+        write_json(run.folder / TRAINING, {"supernet": None})
+        return [run.folder / TRAINING]
     if run.job.training.weights is not None:
         return _take_over(run, Path(run.job.training.weights))
     from edgenas.oneshot.supernet import Supernet, save_supernet
@@ -178,6 +184,8 @@ def _extremes(run: Run, supernet: Supernet, settings: TrainingSettings) -> dict[
 
 def _summary(run: Run) -> str:
     training = run.read(TRAINING)
+    if "supernet" in training:
+        return "no supernet: the search trains every candidate"
     found = training["validation_accuracy"]
     shares = [
         f"{name} {found[name]:.1%}" for name in ("largest", "smallest") if found[name] is not None

@@ -10,7 +10,8 @@ from edgenas.pareto import non_dominated
 from edgenas.searchers.arrays.exact import ExactFront, FrontProgram, efficient
 from edgenas.searchers.arrays.terms import Additive, GeneSum
 from edgenas.spaces import get
-from edgenas.spaces.fold import macs, params
+from edgenas.spaces.fold import Fold, macs, params
+from edgenas.spaces.listing import listing
 
 
 def linear(space: object, seed: int = 5) -> GeneSum:
@@ -77,6 +78,27 @@ def test_the_front_is_the_listed_one(
     for quantity, column in zip(objectives.values(), front.values.T, strict=True):
         np.testing.assert_array_equal(quantity(front.genes), column)
     np.testing.assert_array_equal(small.space.canonical(front.genes), front.genes)
+
+
+def test_the_front_of_a_repeated_cell_is_the_listed_one() -> None:
+    """Its factors are taken together: sums of them, and the greatest of their peaks."""
+    space = get("dpp_net_tiny", max_layers=2)
+    every = listing(space)
+    assert every is not None
+    assert len(every) == 18 + 18**2
+    rng = np.random.default_rng(2)
+    tables = [rng.integers(1, 100, len(table)).astype(float) for table in space.combination_ops]
+    latency = Fold(space, tables, offset=3.0)
+    peak = Fold(space, [rng.permutation(table) for table in tables], how="max")
+    for objectives, limits in (
+        ({"latency": latency, "linear": linear(space)}, [(macs(space), 2e6)]),
+        ({"peak": peak, "linear": linear(space), "macs": macs(space)}, []),
+    ):
+        program = FrontProgram(objectives, maximised=("linear",), limits=limits)
+        wanted = listed(every, objectives, ("linear",), limits)
+        found = minimised(program.front(), objectives, ("linear",))
+        np.testing.assert_allclose(found, wanted, atol=2e-9)
+        assert max(len(step.values) for step in program._steps) == 2  # the lengths
 
 
 def test_boxes_keep_the_error_that_they_tell(small) -> None:

@@ -1,0 +1,1 @@
+"""Every searcher against peers, on problems whose accuracies are all known."""

@@ -1,0 +1,107 @@
+"""Latency of every network of NAS-Bench-Macro on this machine, whole networks, measured.
+
+``python -m benchmarks.search.macro_latency``: 3,969 networks on onnxruntime, in lots. All are
+visited in several passes, far apart in time, and a network's least time counts. It is told relative
+to an anchor's in the same lot, so that lots in slow moments are no slower.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.environment import environment
+from benchmarks.search.tables import MACRO_LATENCY, RESULTS, macro_networks
+from edgenas import spaces
+from edgenas.core.architecture import Genes
+from edgenas.core.files import write_json
+from edgenas.core.measurement import MeasurementPlan
+from edgenas.hardware.device import load_device
+from edgenas.profiling.measure import measure_files
+from edgenas.profiling.workload import model_bytes
+from edgenas.spaces.base import SearchSpace
+
+RUNTIME = "onnxruntime"
+LOT = 40
+PASSES = RESULTS / "macro_passes"
+PLAN = MeasurementPlan(n_visits=4, n_runs=5, n_warmup=2, spread_s=0.0, n_processes=1, seed=0)
+
+
+def lots(rows: Genes, number: int) -> list[Genes]:
+    """Return all networks in lots of a random order, another one in every pass."""
+    order = np.random.default_rng(number).permutation(len(rows))
+    return [rows[order[i : i + LOT]] for i in range(0, len(rows), LOT)]
+
+
+def measure(space: SearchSpace, rows: Genes, anchor: Genes) -> dict[str, float]:
+    """Return milliseconds of a lot, and of the anchor under ``anchor``."""
+    device = load_device("local")
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder, device.claim():
+        paths = {}
+        for key, row in [("anchor", anchor), *((key_of(row), row) for row in rows)]:
+            paths[key] = Path(folder) / f"{key.replace(' ', '-')}.onnx"
+            paths[key].write_bytes(model_bytes(space.network(row), "onnx", "float32"))
+        measured = measure_files(device, RUNTIME, paths, PLAN)
+    return {key: one.latency_ms for key, one in measured.items()}
+
+
+def key_of(row: Genes) -> str:
+    """Return genes as text."""
+    return " ".join(map(str, row.tolist()))
+
+
+def one_pass(number: int) -> None:
+    """Measure all networks once more; goes on where it was stopped."""
+    space = spaces.get("nas_bench_macro")
+    rows, _ = macro_networks(space)
+    path = PASSES / f"pass{number}.json"
+    done = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    everything = lots(rows, number)
+    for i in range(len(done), len(everything)):
+        start = time.monotonic()
+        done.append(measure(space, everything[i], space.largest()))
+        write_json(path, done)
+        took_s = time.monotonic() - start
+        print(f"pass {number}, lot {i + 1} of {len(everything)}: {took_s:.1f} s", flush=True)
+
+
+def summarise() -> None:
+    """Write each network's least time, lots brought to the anchor's least time."""
+    passes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(PASSES.glob("*.json"))]
+    anchor = min(lot["anchor"] for done in passes for lot in done)
+    found: dict[str, list[float]] = {}
+    for done in passes:
+        for lot in done:
+            for key, value in lot.items():
+                if key != "anchor":
+                    found.setdefault(key, []).append(value * anchor / lot["anchor"])
+    spread = [max(values) / min(values) - 1 for values in found.values()]
+    write_json(
+        MACRO_LATENCY,
+        {
+            "runtime": RUNTIME,
+            "anchor_ms": anchor,
+            "n_passes": len(passes),
+            "spread_between_passes": {"median": float(np.median(spread)), "most": max(spread)},
+            "latency_ms": {key: round(min(values), 5) for key, values in sorted(found.items())},
+            "environment": environment(),
+        },
+    )
+
+
+def main() -> None:
+    """Measure passes, then write the result."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--passes", type=int, default=3)
+    for number in range(parser.parse_args().passes):
+        one_pass(number)
+    summarise()
+
+
+if __name__ == "__main__":
+    main()

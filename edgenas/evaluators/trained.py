@@ -1,0 +1,204 @@
+"""Validation accuracy of candidates that are trained from fresh weights, each for a few epochs.
+
+Training can be broken off by a rule, and weights can be inherited from another candidate. What
+goes wrong with a candidate (a loss that is not finite, memory that runs out) is its value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgenas.core.architecture import Architecture, Genes
+from edgenas.core.errors import SpaceError, TrainingError, UsageError
+from edgenas.core.evaluation import Evaluation, Status
+from edgenas.evaluators.attempts import attempt
+from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.stopping import Curve, StoppingRule
+from edgenas.evaluators.stopping.base import Floats
+from edgenas.lowering.torch import GraphModule
+from edgenas.oneshot.checkpoint import write_tensors
+from edgenas.oneshot.data.base import ImageDataset
+from edgenas.oneshot.evaluate import accuracy
+from edgenas.oneshot.finetune import train_alone
+from edgenas.oneshot.optimisation import OnStep
+from edgenas.oneshot.settings import TrainingSettings
+from edgenas.oneshot.supernet import load_into
+from edgenas.oneshot.training import check_fit
+from edgenas.spaces.base import SearchSpace
+
+EPOCH = "accuracy_epoch_"
+"""Values of an evaluation called this and a number are accuracies after that many epochs."""
+
+ParentOf = Callable[[Architecture], Architecture | None]
+"""Whose weights a candidate begins with (`Searcher.parent` is one)."""
+
+
+@dataclass
+class _Candidate:
+    """One that is being trained: its curve so far, and how it ended if it did."""
+
+    arch: Architecture
+    costs: tuple[float, ...]
+    accuracies: dict[int, float] = field(default_factory=dict)
+    stopped: str | None = None
+    error: str | None = None
+
+    @property
+    def goes_on(self) -> bool:
+        return self.stopped is None and self.error is None
+
+    @property
+    def curve(self) -> Curve:
+        return Curve(dict(self.accuracies), self.costs)
+
+
+class TrainedAccuracy(Evaluator):
+    """Trains every candidate with the same settings and seed.
+
+    An unfinished training is gone on with by the next process, from the candidate's checkpoint;
+    the same architecture always gets the same accuracies, however often that happens.
+
+    Args:
+        space: of the candidates.
+        dataset: trained on its train part, evaluated on its validation part.
+        settings: of each training; `epochs` is how long a whole one is.
+        folder: for checkpoints, and for the weights that others may inherit.
+        seed: of weights, batches and augmentation.
+        n_train_images: train on that many, always the same ones; None is all.
+        stopping: which trainings are broken off; None: all are finished.
+        costs: the other objectives of populations, minimised, shape (n, n_costs), for `stopping`;
+            None: there are none.
+        parent_of: whose weights a candidate begins with, where those are kept; None: all begin
+            with fresh ones.
+        on_step: called after every step of every training.
+
+    Raises:
+        DataError: the data set does not fit the space.
+        UsageError: no epochs, or more images asked for than there are.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        space: SearchSpace,
+        dataset: ImageDataset,
+        settings: TrainingSettings,
+        *,
+        folder: Path,
+        seed: int = 0,
+        n_train_images: int | None = None,
+        stopping: StoppingRule | None = None,
+        costs: Callable[[Genes], Floats] | None = None,
+        parent_of: ParentOf | None = None,
+        on_step: OnStep | None = None,
+    ) -> None:
+        check_fit(space, dataset)
+        self.settings = settings.alone(space)
+        if self.settings.epochs < 1:
+            raise UsageError("candidates are trained for 1 epoch at least; give epochs")
+        self.space, self.folder, self.seed = space, folder, seed
+        self.dataset = dataset if n_train_images is None else dataset.with_fewer(n_train_images)
+        self.stopping, self._costs, self._parent_of = stopping, costs, parent_of
+        self._on_step = on_step
+        self._known: list[Curve] = []
+
+    def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
+        """Return the accuracy of each of `archs` (see `Evaluator.evaluate`).
+
+        Those that are asked for together are trained to the same epochs before any is judged.
+        """
+        foreign = sorted({arch.space for arch in archs} - {self.space.name})
+        if foreign:
+            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        candidates = [self._begun(arch) for arch in archs]
+        n_epochs = self.settings.epochs
+        looks = () if self.stopping is None else self.stopping.looks(n_epochs)
+        for epoch in (*looks, n_epochs):
+            for candidate in candidates:
+                if candidate.goes_on:
+                    self._train(candidate, epoch)
+            living = [candidate for candidate in candidates if candidate.goes_on]
+            if self.stopping is None or epoch == n_epochs or not living:
+                continue
+            curves = [candidate.curve for candidate in living]
+            verdicts = self.stopping.judge(self._known, curves, epoch, n_epochs)
+            for candidate, verdict in zip(living, verdicts, strict=True):
+                if verdict is not None:
+                    candidate.stopped = f"stopped after epoch {epoch} of {n_epochs}: {verdict}"
+        self._known += [candidate.curve for candidate in candidates if candidate.error is None]
+        return [self._ended(candidate) for candidate in candidates]
+
+    def recall(self, evaluations: Sequence[Evaluation]) -> None:
+        """Take in the curves of earlier processes, which `stopping` compares with."""
+        for evaluation in evaluations:
+            accuracies = {
+                int(name.removeprefix(EPOCH)): value
+                for name, value in evaluation.values.items()
+                if name.startswith(EPOCH)
+            }
+            if accuracies and evaluation.status != "failed":
+                self._known.append(Curve(accuracies, self._costs_of(evaluation.arch)))
+
+    # -- internal --------------------------------------------------------------------------
+
+    def _begun(self, arch: Architecture) -> _Candidate:
+        try:
+            self.space.check(arch.row[None])
+        except SpaceError as error:
+            return _Candidate(arch, (), error=f"SpaceError: {error}")
+        return _Candidate(arch, self._costs_of(arch))
+
+    def _costs_of(self, arch: Architecture) -> tuple[float, ...]:
+        if self._costs is None:
+            return ()
+        return tuple(float(value) for value in self._costs(arch.row[None])[0])
+
+    def _path(self, arch: Architecture, what: str) -> Path:
+        return self.folder / f"{arch.id}.{what}"
+
+    def _train(self, candidate: _Candidate, until: int) -> None:
+        """Train to the end of epoch `until` and note the accuracy there, or what went wrong."""
+        arch, checkpoint = candidate.arch, self._path(candidate.arch, "checkpoint")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with attempt(self._path(arch, "attempt.json"), checkpoint):
+                module = train_alone(
+                    self.space,
+                    arch.row,
+                    self.dataset,
+                    self.settings,
+                    seed=self.seed,
+                    start=self._parent(arch),
+                    until=until,
+                    checkpoint=checkpoint,
+                    on_step=self._on_step,
+                )
+                found = accuracy(module, self.dataset, self.dataset.validation)
+        # RuntimeError is how torch reports everything, memory included.
+        except (TrainingError, RuntimeError, MemoryError) as error:
+            candidate.error = f"{type(error).__name__}: {error}"
+            return
+        candidate.accuracies[until] = found
+        if self._parent_of is not None:
+            header = {"architecture": arch.id}
+            write_tensors(self._path(arch, "safetensors"), module.state_dict(), header)
+
+    def _parent(self, arch: Architecture) -> GraphModule | None:
+        """Return the network that a candidate inherits from, None where there is none."""
+        parent = None if self._parent_of is None else self._parent_of(arch)
+        if parent is None or not self._path(parent, "safetensors").exists():
+            return None
+        module = GraphModule(self.space.network(parent.row))
+        load_into(module, self._path(parent, "safetensors"))
+        return module
+
+    def _ended(self, candidate: _Candidate) -> Evaluation:
+        """Return what became of a candidate, and drop its checkpoint."""
+        self._path(candidate.arch, "checkpoint").unlink(missing_ok=True)
+        values = {f"{EPOCH}{epoch}": value for epoch, value in candidate.accuracies.items()}
+        if candidate.error is not None:
+            return Evaluation(candidate.arch, "failed", values, candidate.error)
+        last = candidate.accuracies[max(candidate.accuracies)]
+        status: Status = "complete" if candidate.stopped is None else "stopped"
+        return Evaluation(candidate.arch, status, {"accuracy": last, **values}, candidate.stopped)
