@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from edgenas.cli.screen import show, show_table
-from edgenas.study.backends import dashboard_name
+from edgenas.study.storage_names import dashboard_name
 
 if TYPE_CHECKING:
     from edgenas.study.api import CompileResult

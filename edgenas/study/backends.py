@@ -13,20 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgenas.core.errors import EdgenasError, StorageError, UsageError
+from edgenas.core.errors import EdgenasError, StorageError
 from edgenas.core.files import atomic_path
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.file_claim import claimed
+from edgenas.study.storage_names import SQLITE_URL, place, without_password
 
 if TYPE_CHECKING:
     from optuna.distributions import CategoricalDistribution
     from optuna.storages import BaseStorage, RDBStorage
 
-SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
-JOURNAL_SUFFIXES = (".journal", ".log")
 _BUSY_TIMEOUT_S = 60
 _OPENING_S = 60.0
-_SQLITE_URL = "sqlite:///"
 _MEND = "mend that, or move the storage away to start anew"
 _REACH = (
     "check that the server runs and lets you in, then run the same command again: it goes on there"
@@ -80,8 +78,8 @@ def opened(storage: str | Path, *, prepare: Callable[[Backend], object]) -> Iter
         StorageError: no such kind of storage, a damaged file, a server that cannot be reached, or
             a journal that is in use.
     """
-    path, kind = _place(storage)
-    label = str(path) if path else _without_password(str(storage))
+    path, kind = place(storage)
+    label = str(path) if path else without_password(str(storage))
     with quiet_optuna():
         if path is None:
             with _database(str(storage), label) as backend:
@@ -94,7 +92,7 @@ def opened(storage: str | Path, *, prepare: Callable[[Backend], object]) -> Iter
         else:
             with claimed(path, patience_s=_OPENING_S), guarded(f"cannot open {label}"):
                 _check_or_make(path, prepare)
-            with _database(f"{_SQLITE_URL}{path}", label) as backend:
+            with _database(f"{SQLITE_URL}{path}", label) as backend:
                 yield backend
 
 
@@ -123,48 +121,6 @@ def guarded(what: str, remedy: str = _MEND) -> Iterator[None]:
         raise StorageError(
             f"{what}: {reason}; what was recorded before is untouched; {remedy}"
         ) from error
-
-
-def from_anywhere(storage: str) -> str:
-    """Return a storage's name that holds from any working folder, fit to be written into a job.
-
-    Raises:
-        StorageError: no such kind of storage.
-        UsageError: a URL with a password.
-    """
-    path, _ = _place(storage)
-    if path is not None:
-        return str(path.expanduser().resolve())
-    if _without_password(storage) != storage:
-        raise UsageError(
-            f"{_without_password(storage)}: a job file is copied and shown, so it takes no "
-            "password; put it into ~/.pgpass or the variable PGPASSWORD"
-        )
-    return storage
-
-
-def dashboard_name(storage: str) -> str:
-    """Return a storage as `optuna-dashboard` wants to be given it."""
-    path, kind = _place(storage)
-    return f"{_SQLITE_URL}{path}" if kind == "sqlite" else storage
-
-
-def _place(storage: str | Path) -> tuple[Path | None, str]:
-    """Return the file of a storage and its kind; None for a database server."""
-    text = str(storage)
-    if text.startswith(_SQLITE_URL):
-        return Path(text.removeprefix(_SQLITE_URL)), "sqlite"
-    if "://" in text:
-        return None, "server"
-    path = Path(text)
-    if path.suffix in SQLITE_SUFFIXES:
-        return path, "sqlite"
-    if path.suffix in JOURNAL_SUFFIXES:
-        return path, "journal"
-    raise StorageError(
-        f"{text}: not a storage; give a file ending in {', '.join(SQLITE_SUFFIXES)} (SQLite) or "
-        f"{', '.join(JOURNAL_SUFFIXES)} (journal), or a database URL like postgresql://host/name"
-    )
 
 
 @contextmanager
@@ -201,7 +157,7 @@ def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
     except ImportError as error:
         cause = error.__cause__ or error
         raise StorageError(
-            f"{_without_password(url)} needs a package that is not there ({cause}); run: "
+            f"{without_password(url)} needs a package that is not there ({cause}); run: "
             "pip install 'edgenas[postgresql]' for PostgreSQL (postgresql+psycopg://...), or the "
             "package of your database"
         ) from error
@@ -239,7 +195,7 @@ def _check_or_make(path: Path, prepare: Callable[[Backend], object]) -> None:
         if found != "ok":
             raise sqlite3.DatabaseError(f"the file is damaged: {found}")
         return
-    with atomic_path(path) as temporary, _database(f"{_SQLITE_URL}{temporary}", str(path)) as made:
+    with atomic_path(path) as temporary, _database(f"{SQLITE_URL}{temporary}", str(path)) as made:
         prepare(made)
 
 
@@ -275,13 +231,3 @@ def quiet_optuna() -> Iterator[None]:
             yield
     finally:
         logger.handlers, logger.propagate = handlers, propagate
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError as error:
-        raise StorageError(f"not a database URL: {url!r}") from error

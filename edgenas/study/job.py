@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from edgenas.core.errors import DataError, EdgenasError, StorageError, UsageError
+from edgenas.core.errors import DataError, EdgenasError, UsageError
 from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
-from edgenas.costs.conditions import check_aspects
 from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.description import load_description
 from edgenas.oneshot.schedules import SCHEDULES
@@ -20,7 +19,8 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
-from edgenas.study.backends import from_anywhere
+from edgenas.study.job_texts import AspectName, ConstraintText, PickText
+from edgenas.study.storage_names import StorageName
 
 M = TypeVar("M", bound=StrictModel)
 
@@ -37,47 +37,6 @@ ObjectiveName = Literal[
     "peak_activation_kib",
     "weights_kib",
 ]
-
-
-def _constraint(text: str) -> str:
-    try:
-        return str(Constraint.parse(text))
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-
-
-def _pick(text: str) -> str:
-    text = text.strip()
-    is_id = 4 <= len(text) <= 10 and set(text) <= set("0123456789abcdef")
-    if text == "knee" or is_id:
-        return text
-    if "=" not in text and "<" not in text and ">" not in text:
-        raise ValueError(
-            f"{text!r} picks nothing; write 'knee', a constraint such as 'latency_ms <= 2 @ 90%', "
-            "or an architecture's id (at least 4 of its 10 hex digits)"
-        )
-    return ", ".join(_constraint(part) for part in text.split(","))
-
-
-def _aspect(name: str) -> str:
-    try:
-        check_aspects([name])
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
-def _storage(text: str) -> str:
-    try:
-        return from_anywhere(text)
-    except (UsageError, StorageError) as error:
-        raise ValueError(str(error)) from error
-
-
-AspectName = Annotated[str, AfterValidator(_aspect)]
-ConstraintText = Annotated[str, AfterValidator(_constraint)]
-PickText = Annotated[str, AfterValidator(_pick)]
-StorageName = Annotated[str, AfterValidator(_storage)]
 
 
 class DataSection(StrictModel):
@@ -312,8 +271,7 @@ class SearchSection(StrictModel):
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
-    storage: StorageName | None = None
-    """Where evaluations are recorded, by default in the run; runs that name one share a search."""
+    storage: StorageName | None = None  # by default the run's own; runs that name one share it
 
 
 class TensorrtSection(StrictModel):

@@ -15,8 +15,8 @@ import pytest
 
 from edgenas.core.errors import StorageError, UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.study.backends import dashboard_name
 from edgenas.study.storage import StudyStorage
+from edgenas.study.storage_names import dashboard_name
 from edgenas.testing.searcher_contract import tiny_evaluations, tiny_problem, tiny_space
 
 SPACE = tiny_space()
