@@ -72,6 +72,16 @@ def test_what_a_process_gives_back_is_left_to_the_others(file: Path) -> None:
     assert states(file) == ["FAIL", "COMPLETE", "FAIL"]
 
 
+def test_in_a_journal_everything_is_the_one_process_s_own(tmp_path: Path) -> None:
+    with opened(tmp_path / "study.journal") as storage:
+        assert storage.claim([A, B, C], n_total=2) == [A, B]
+        storage.append(tiny_evaluations([A])[0])
+        assert storage.claim([B, C], n_total=2) == [B]
+        assert (storage.running, storage.left, storage.news()) == ((), (), [])
+    with opened(tmp_path / "study.journal") as storage:
+        assert [record.evaluation.arch for record in storage.records] == [A]
+
+
 _CLAIM = """
 import sys, time
 from pathlib import Path
