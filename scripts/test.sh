@@ -9,6 +9,8 @@ want_debian "the report's browser test" chromium
 want_debian "tests and examples on Fashion-MNIST" dataset-fashion-mnist
 want_debian "tests over ssh" openssh-server
 want_debian "tests over adb on an emulated phone" adb mksh toybox
+want_debian "tests of searches in a database" postgresql
+want_debian "tests of samplers from OptunaHub" git
 make_venv test all,dev
 cd -- "$ROOT"
 "$VENV/bin/python" -m pytest -n 2 "$@"

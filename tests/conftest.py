@@ -12,6 +12,7 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from edgenas.testing.postgresql import PostgreSql
     from edgenas.testing.sshd import Sshd
     from edgenas.testing.tcp_proxy import TcpProxy
 
@@ -79,3 +80,14 @@ def proxy(sshd: Sshd) -> Iterator[TcpProxy]:
 
     with TcpProxy(sshd.port) as proxy:
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSql]:
+    """A real PostgreSQL server with a database for everybody who makes one."""
+    from edgenas.testing.missing import skip_outside_ci
+    from edgenas.testing.postgresql import missing_program, running_postgresql
+
+    skip_outside_ci(missing_program(), pytest.skip)
+    with running_postgresql() as server:
+        yield server

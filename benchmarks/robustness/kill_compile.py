@@ -88,7 +88,9 @@ def trials(run: Path) -> list[str]:
         try:
             rows = connection.execute(
                 "select t.number, p.param_name, p.param_value from trials t "
-                "join trial_params p on p.trial_id = t.trial_id where t.state != 'RUNNING' "
+                "join trial_params p on p.trial_id = t.trial_id "
+                "join trial_user_attributes a on a.trial_id = t.trial_id "
+                "where a.key = 'evaluation' "  # others were given up by a killed process
                 "order by t.number, p.param_name"
             ).fetchall()
         except sqlite3.OperationalError:  # killed before the tables were made

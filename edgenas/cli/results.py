@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from edgenas.cli.screen import show, show_table
+from edgenas.study.storage_names import dashboard_name
 
 if TYPE_CHECKING:
     from edgenas.study.api import CompileResult
@@ -171,8 +173,9 @@ def show_files(result: CompileResult) -> None:
         paths.append(result.report)
     for path in paths:
         show(str(path))
-    if (result.folder / "study.db").is_file():
-        show(f"every evaluation: optuna-dashboard sqlite:///{result.folder / 'study.db'}")
+    storage = result.job.search.storage or str(result.folder / "study.db")
+    if "://" in storage or Path(storage).is_file():
+        show(f"every evaluation: optuna-dashboard {shlex.quote(dashboard_name(storage))}")
 
 
 def _measured(result: CompileResult) -> dict[str, float]:

@@ -17,6 +17,9 @@ EXTRAS = {
     "tensorrt_rtx": "tensorrt",
     "asyncssh": "ssh",
     "PIL": "image",
+    "cmaes": "samplers",
+    "optunahub": "samplers",
+    "psycopg": "postgresql",
 }
 """Import name of each optional package to the extra of edgenas that installs it."""
 

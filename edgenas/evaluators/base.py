@@ -21,7 +21,7 @@ class Evaluator(ABC):
         """
 
     def recall(self, evaluations: Sequence[Evaluation]) -> None:
-        """Take in what earlier processes of the same search have evaluated, in its order.
+        """Take in what other processes of the same search have evaluated, in its order.
 
         For evaluators whose answers depend on what came before; others have no use for it.
         """

@@ -24,6 +24,7 @@ from edgenas.core.errors import DeviceError
 from edgenas.core.paths import user_folder
 from edgenas.hardware.connectors.base import Connector
 from edgenas.hardware.description import LockSettings
+from edgenas.hardware.processes import started, this_host
 from edgenas.hardware.signals import ending_by_signals, uninterrupted
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ _BEATS = 4
 """How often the lock on a device is renewed within the time after which it is stale."""
 _ABANDONED: set[str] = set()
 """What this process wrote into locks that it could not remove: those hold nobody back here."""
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 # The file `holder` is the lock: made if it is not there, by the shell's own exclusive creation.
 # Ages are told by the device's time since it was booted, which nobody sets.
@@ -120,11 +120,11 @@ class Holder:
         if self.age_s is None or self.age_s > stale_s or self.line in _ABANDONED:
             return True
         facts = _facts(self.line)
-        if facts.get("host_id") != _host_id():
+        if facts.get("host_id") != this_host():
             return False
         try:
             process = psutil.Process(int(str(facts.get("pid"))))
-            return _started(process) != str(facts.get("started"))
+            return started(process) != str(facts.get("started"))
         except (psutil.Error, ValueError):
             return True
 
@@ -200,10 +200,10 @@ class DeviceLock:
         self._line = json.dumps(
             {
                 "host": platform.node(),
-                "host_id": _host_id(),
+                "host_id": this_host(),
                 "user": str(os.environ.get("USER") or os.getuid()),
                 "pid": os.getpid(),
-                "started": _started(psutil.Process()),
+                "started": started(psutil.Process()),
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
                 "token": uuid.uuid4().hex,
             }
@@ -339,21 +339,6 @@ def _facts(line: str) -> Mapping[str, object]:
     except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _started(process: psutil.Process) -> str:
-    """Return when a process of this host was started, on a clock that nobody sets."""
-    try:
-        fields = Path(f"/proc/{process.pid}/stat").read_text("utf-8", "replace")
-        return fields.rpartition(")")[2].split()[19]
-    except (OSError, IndexError):  # no Linux
-        return f"{process.create_time():.0f}"
-
-
-def _host_id() -> str:
-    """Return what tells this host, since it was booted, from all others."""
-    boot = _BOOT_ID.read_text().strip() if _BOOT_ID.is_file() else ""
-    return f"{platform.node()} {boot}"
 
 
 def _locked(descriptor: int) -> bool:

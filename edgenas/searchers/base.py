@@ -36,7 +36,7 @@ class Searcher(ABC):
     alone. So a fresh searcher of the same seed that is told the same evaluations goes on
     like the first one, in another process too; what had been asked but never told is proposed
     again. Any number may be asked at any time and told in any order, unasked ones included; what
-    is told a second time is passed over.
+    is told a second time is passed over. What others evaluate is made known by `expect`.
 
     Args:
         problem: what is searched.
@@ -112,6 +112,21 @@ class Searcher(ABC):
             self.n_told += 1
             self._learn(evaluation)
 
+    def expect(self, archs: Sequence[Architecture]) -> None:
+        """Take architectures that others evaluate as asked: they are not proposed any more.
+
+        Any that was asked, told or expected before is passed over.
+
+        Raises:
+            SpaceError: an architecture of another space.
+        """
+        for arch in archs:
+            self._check_space(arch)
+            row = arch.row
+            if self._is_fresh(row):
+                self._pending.add(row.tobytes())
+                self._await(row)
+
     def identity(self) -> Mapping[str, Any]:
         """Return everything that decides on the proposals, as JSON values."""
         space = self.problem.space
@@ -139,6 +154,10 @@ class Searcher(ABC):
     @abstractmethod
     def _learn(self, evaluation: Evaluation) -> None:
         """Take in an evaluation that is told for the first time; `n_told` counts it already."""
+
+    def _await(self, row: Genes) -> None:
+        """Take in that others evaluate an architecture, shape (n_genes,); `_learn` may follow."""
+        del row
 
     def _rng(self, *stream: int) -> np.random.Generator:
         """Return the generator of one numbered stream of this searcher."""
@@ -197,12 +216,16 @@ class Searcher(ABC):
             return np.zeros((0, space.n_genes), dtype=np.int8)
         return self._rng(0).permutation(self._feasible(every))
 
-    def _check(self, evaluation: Evaluation) -> None:
-        space, arch = self.problem.space, evaluation.arch
+    def _check_space(self, arch: Architecture) -> None:
+        space = self.problem.space
         if arch.space != space.name or len(arch.genes) != space.n_genes:
             raise SpaceError(
                 f"architecture {arch.id} is of space {arch.space}, this search is in {space.name}"
             )
+
+    def _check(self, evaluation: Evaluation) -> None:
+        arch = evaluation.arch
+        self._check_space(arch)
         if not evaluation.has_values:
             return
         for goal in self.problem.objectives:

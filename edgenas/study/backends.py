@@ -1,14 +1,14 @@
-"""Optuna storages: opened exclusively, made atomically, their errors turned into ours."""
+"""Optuna storages: opened, made atomically, their errors turned into ours."""
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import sqlite3
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,26 +16,46 @@ from typing import TYPE_CHECKING, Any
 from edgenas.core.errors import EdgenasError, StorageError
 from edgenas.core.files import atomic_path
 from edgenas.spaces.base import SearchSpace
+from edgenas.study.file_claim import claimed
+from edgenas.study.storage_names import SQLITE_URL, place, without_password
 
 if TYPE_CHECKING:
     from optuna.distributions import CategoricalDistribution
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
 
-SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
-JOURNAL_SUFFIXES = (".journal", ".log")
 _BUSY_TIMEOUT_S = 60
-_SQLITE_URL = "sqlite:///"
+_OPENING_S = 60.0
+_MEND = "mend that, or move the storage away to start anew"
+_REACH = (
+    "check that the server runs and lets you in, then run the same command again: it goes on there"
+)
+_RACES = 5
+"""How often tables are asked for that another process may be making right now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """An open Optuna storage and what users call it."""
+    """An open Optuna storage and what users call it.
+
+    Attributes:
+        is_exclusive: this process has it alone.
+        remedy: what a user can do when it fails.
+    """
 
     storage: BaseStorage
     label: str
+    is_exclusive: bool = False
+    remedy: str = _MEND
 
     def __str__(self) -> str:
         return self.label
+
+    def leave_thread(self) -> None:
+        """Give back what the present thread holds of it."""
+        from optuna.storages import RDBStorage
+
+        if isinstance(self.storage, RDBStorage):
+            self.storage.remove_session()
 
 
 def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
@@ -47,37 +67,37 @@ def distributions(space: SearchSpace) -> dict[str, CategoricalDistribution]:
 
 @contextmanager
 def opened(storage: str | Path, *, prepare: Callable[[Backend], object]) -> Iterator[Backend]:
-    """Open a storage for this process alone.
+    """Open a storage.
 
     A file is claimed with a lock (``<file>.claim``) that the kernel gives back when the process
-    ends, however it ends. A new SQLite file is made under a temporary name, `prepare`
-    included, and renamed: there is never a half-made one. Database servers know no such
-    claim; there `StudyStorage.append` notices a second writer.
+    ends, however it ends: a journal until the end of the block, an SQLite file while it is opened.
+    A new SQLite file is made under a temporary name, `prepare` included, and renamed: there is
+    never a half-made one.
 
     Raises:
-        StorageError: no such kind of storage, a damaged file, or one that is in use.
+        StorageError: no such kind of storage, a damaged file, a server that cannot be reached, or
+            a journal that is in use.
     """
-    path, kind = _place(storage)
-    label = str(path) if path else _without_password(str(storage))
+    path, kind = place(storage)
+    label = str(path) if path else without_password(str(storage))
     with quiet_optuna():
         if path is None:
             with _database(str(storage), label) as backend:
                 yield backend
-            return
-        with _claimed(path):
-            if kind == "journal":
+        elif kind == "journal":
+            with claimed(path):
                 with guarded(f"cannot open {label}"):
                     backend = _journal(path)
                 yield backend
-                return
-            with guarded(f"cannot open {label}"):
+        else:
+            with claimed(path, patience_s=_OPENING_S), guarded(f"cannot open {label}"):
                 _check_or_make(path, prepare)
-            with _database(f"{_SQLITE_URL}{path}", label) as backend:
+            with _database(f"{SQLITE_URL}{path}", label) as backend:
                 yield backend
 
 
 @contextmanager
-def guarded(what: str) -> Iterator[None]:
+def guarded(what: str, remedy: str = _MEND) -> Iterator[None]:
     """Turn every error of Optuna, SQLAlchemy, SQLite and files into a `StorageError`."""
     import optuna
     import sqlalchemy.exc
@@ -99,71 +119,66 @@ def guarded(what: str) -> Iterator[None]:
         cause = error.__cause__ or error
         reason = str(getattr(cause, "orig", None) or cause).strip().partition("\n")[0]
         raise StorageError(
-            f"{what}: {reason}; what was recorded before is untouched; mend that, or move the "
-            "storage away to start anew"
+            f"{what}: {reason}; what was recorded before is untouched; {remedy}"
         ) from error
-
-
-def _place(storage: str | Path) -> tuple[Path | None, str]:
-    """Return the file of a storage and its kind; None for a database server."""
-    text = str(storage)
-    if text.startswith(_SQLITE_URL):
-        return Path(text.removeprefix(_SQLITE_URL)), "sqlite"
-    if "://" in text:
-        return None, "server"
-    path = Path(text)
-    if path.suffix in SQLITE_SUFFIXES:
-        return path, "sqlite"
-    if path.suffix in JOURNAL_SUFFIXES:
-        return path, "journal"
-    raise StorageError(
-        f"{text}: not a storage; give a file ending in {', '.join(SQLITE_SUFFIXES)} (SQLite) or "
-        f"{', '.join(JOURNAL_SUFFIXES)} (journal), or a database URL like postgresql://host/name"
-    )
-
-
-@contextmanager
-def _claimed(path: Path) -> Iterator[None]:
-    claim = path.with_name(f"{path.name}.claim")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(claim, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(
-            f"cannot write {claim}: {error.strerror}; choose another --out"
-        ) from error
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(handle, 100).decode(errors="replace").strip()
-            raise StorageError(
-                f"{path} is in use by process {holder or '(unknown)'}; one process at a time may "
-                "search in it: wait for that one, end it, or choose another --out"
-            ) from error
-        with suppress(OSError):  # the number is for the message above only; the disk may be full
-            os.truncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-        yield
-    finally:
-        os.close(handle)  # the lock goes with it
 
 
 @contextmanager
 def _database(url: str, label: str) -> Iterator[Backend]:
-    from optuna.storages import RDBStorage
-
     options: dict[str, Any] = {}
+    remedy = _MEND
     if url.startswith("sqlite"):
-        # The dashboard may read while we write.
+        # Others may read and write, while we do.
         options = {"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
-    with guarded(f"cannot open {label}"):
-        inner = RDBStorage(url, engine_kwargs=options)
+    else:
+        # An evaluation can outlast what a server or a firewall allows an idle connection.
+        options, remedy = {"pool_pre_ping": True}, _REACH
+    with guarded(f"cannot open {label}", remedy):
+        inner = _tables(url, options)
     try:
-        yield Backend(inner, label)
+        yield Backend(inner, label, remedy=remedy)
     finally:
         inner.remove_session()
         inner.engine.dispose()
+
+
+def _tables(url: str, options: dict[str, Any]) -> RDBStorage:
+    """Return the storage with Optuna's tables, also if two processes make them at once.
+
+    Raises:
+        StorageError: the package that speaks to this kind of database is missing.
+    """
+    from optuna.storages import RDBStorage
+
+    try:
+        if not url.startswith("sqlite"):  # there the file's claim is held
+            _make_tables(url, options)
+        return RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:
+        cause = error.__cause__ or error
+        raise StorageError(
+            f"{without_password(url)} needs a package that is not there ({cause}); run: "
+            "pip install 'edgenas[postgresql]' for PostgreSQL (postgresql+psycopg://...), or the "
+            "package of your database"
+        ) from error
+
+
+def _make_tables(url: str, options: dict[str, Any]) -> None:
+    """Make Optuna's tables; again, if another process made some of them at the same time."""
+    import sqlalchemy.exc
+    from optuna.storages import RDBStorage
+    from sqlalchemy.pool import NullPool
+
+    for attempt in range(_RACES):
+        try:
+            # A pool would keep the connections of an attempt that failed, and nobody has it then.
+            RDBStorage(url, engine_kwargs={**options, "poolclass": NullPool}).remove_session()
+        except (sqlalchemy.exc.ProgrammingError, sqlalchemy.exc.IntegrityError):
+            if attempt == _RACES - 1:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+        else:
+            return
 
 
 def _check_or_make(path: Path, prepare: Callable[[Backend], object]) -> None:
@@ -180,7 +195,7 @@ def _check_or_make(path: Path, prepare: Callable[[Backend], object]) -> None:
         if found != "ok":
             raise sqlite3.DatabaseError(f"the file is damaged: {found}")
         return
-    with atomic_path(path) as temporary, _database(f"{_SQLITE_URL}{temporary}", str(path)) as made:
+    with atomic_path(path) as temporary, _database(f"{SQLITE_URL}{temporary}", str(path)) as made:
         prepare(made)
 
 
@@ -195,7 +210,7 @@ def _journal(path: Path) -> Backend:
             os.truncate(path, whole)
     # Our claim is held, so a lock of Optuna's that is still there belonged to a dead process.
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
-    return Backend(JournalStorage(JournalFileBackend(str(path))), str(path))
+    return Backend(JournalStorage(JournalFileBackend(str(path))), str(path), is_exclusive=True)
 
 
 @contextmanager
@@ -216,13 +231,3 @@ def quiet_optuna() -> Iterator[None]:
             yield
     finally:
         logger.handlers, logger.propagate = handlers, propagate
-
-
-def _without_password(url: str) -> str:
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        return make_url(url).render_as_string(hide_password=True)
-    except ArgumentError as error:
-        raise StorageError(f"not a database URL: {url!r}") from error

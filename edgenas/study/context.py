@@ -40,6 +40,7 @@ from edgenas.runtimes import RUNTIMES, Runtime
 from edgenas.runtimes.base import runtimes_on
 from edgenas.searchers import SEARCHERS
 from edgenas.spaces.base import SearchSpace
+from edgenas.study import optuna_searcher  # noqa: F401  # registers itself
 from edgenas.study.job import Job
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.table_names import TableName
@@ -442,4 +443,5 @@ def searcher_settings(job: Job) -> dict[str, Any]:
         raise UsageError(
             f"search.settings: {section.algorithm} has no {', '.join(unknown)}; allowed: {allowed}"
         )
+    kind.Settings(**settings)  # which refuses what cannot be: now, not after training
     return settings

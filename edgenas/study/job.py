@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from edgenas.core.errors import DataError, EdgenasError, UsageError
-from edgenas.core.objective import LABELS, Constraint, is_label, objective
+from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
-from edgenas.costs.conditions import check_aspects
 from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.description import load_description
 from edgenas.oneshot.schedules import SCHEDULES
@@ -20,56 +19,16 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
+from edgenas.study.job_texts import (
+    AspectName,
+    ConstraintText,
+    DeviceLabel,
+    ObjectiveName,
+    PickText,
+)
+from edgenas.study.storage_names import StorageName
 
 M = TypeVar("M", bound=StrictModel)
-
-
-def _constraint(text: str) -> str:
-    try:
-        return str(Constraint.parse(text))
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-
-
-def _pick(text: str) -> str:
-    text = text.strip()
-    is_id = 4 <= len(text) <= 10 and set(text) <= set("0123456789abcdef")
-    if text == "knee" or is_id:
-        return text
-    if "=" not in text and "<" not in text and ">" not in text:
-        raise ValueError(
-            f"{text!r} picks nothing; write 'knee', a constraint such as 'latency_ms <= 2 @ 90%', "
-            "or an architecture's id (at least 4 of its 10 hex digits)"
-        )
-    return ", ".join(_constraint(part) for part in text.split(","))
-
-
-def _aspect(name: str) -> str:
-    try:
-        check_aspects([name])
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-    return name
-
-
-def _objective(name: str) -> str:
-    try:
-        return objective(name).name
-    except UsageError as error:
-        raise ValueError(str(error)) from error
-
-
-def _label(text: str) -> str:
-    if not is_label(text):
-        raise ValueError(f"{text!r} is no label of a device; {LABELS}")
-    return text
-
-
-AspectName = Annotated[str, AfterValidator(_aspect)]
-ObjectiveName = Annotated[str, AfterValidator(_objective)]
-DeviceLabel = Annotated[str, AfterValidator(_label)]
-ConstraintText = Annotated[str, AfterValidator(_constraint)]
-PickText = Annotated[str, AfterValidator(_pick)]
 
 
 class DataSection(StrictModel):
@@ -307,6 +266,7 @@ class SearchSection(StrictModel):
     population: int | None = Field(default=None, ge=2)
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
+    storage: StorageName | None = None  # by default the run's own; runs that name one share it
 
 
 class TensorrtSection(StrictModel):

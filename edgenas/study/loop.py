@@ -1,4 +1,4 @@
-"""The search loop: ask, evaluate, record, tell; resumed by replaying the record."""
+"""Searches: run by one or more processes, resumed from their record, and what comes of them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.architecture import Architecture
 from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.objective import Constraint, Objective
 from edgenas.evaluators.base import Evaluator
-from edgenas.evaluators.combined import sound
 from edgenas.pareto import hypervolume_history
 from edgenas.searchers.base import Searcher
 from edgenas.study.picking import front, points
-from edgenas.study.storage import Record, StudyStorage
+from edgenas.study.storage import StudyStorage
+from edgenas.study.turns import Progress, Turns
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a search stands after `evaluation`; `n_resumed` of `n_done` came from the record."""
-
-    n_done: int
-    n_total: int
-    n_resumed: int
-    evaluation: Evaluation
+__all__ = [
+    "Progress",
+    "SearchResult",
+    "reference_values",
+    "run_search",
+    "summarize",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +64,10 @@ def run_search(  # noqa: PLR0913
     batch in flight; the next run replays the record into `searcher`, evaluates the rest of that
     batch and goes on as if nothing had happened.
 
+    The same call in several processes, with one storage, is one search: each evaluates what no
+    other does, learns from all, takes over what a dead one had begun, and returns the whole result.
+    What is proposed then depends on who is when at what; alone, on the seed only.
+
     Args:
         searcher: fresh; what it searches decides what is recorded.
         evaluator: a complete evaluation without finite objectives is recorded as failed.
@@ -95,23 +96,15 @@ def run_search(  # noqa: PLR0913
     with StudyStorage(
         storage, problem.space, objectives=problem.objectives, identity=identity, name=name
     ) as record:
-        n_resumed = len(record.records)
-        todo, start = replay(searcher, record.records, batch_size=batch_size)
-        evaluator.recall([entry.evaluation for entry in record.records])
-        while len(record.records) < n_evaluations:
-            if not todo:
-                start = len(record.records)
-                todo = searcher.ask(batch_size)
-            if not todo:
-                break
-            todo = todo[: n_evaluations - len(record.records)]
-            for evaluation in _evaluated(evaluator, todo, problem.objectives):
-                record.append(evaluation, batch_start=start)
-                searcher.tell([evaluation])
-                if on_progress is not None:
-                    done = len(record.records)
-                    on_progress(Progress(done, n_evaluations, n_resumed, evaluation))
-            todo = []
+        turns = Turns(
+            searcher,
+            evaluator,
+            record,
+            n_total=n_evaluations,
+            batch_size=batch_size,
+            on_progress=on_progress,
+        )
+        turns.run()
         evaluations = [entry.evaluation for entry in record.records]
     return summarize(
         evaluations,
@@ -119,41 +112,9 @@ def run_search(  # noqa: PLR0913
         reference=reference_values(
             evaluations, problem.objectives, constraints=problem.constraints, given=reference
         ),
-        n_resumed=n_resumed,
+        n_resumed=turns.n_resumed,
         exhausted=len(evaluations) < n_evaluations,
     )
-
-
-def replay(
-    searcher: Searcher, records: Sequence[Record], *, batch_size: int
-) -> tuple[list[Architecture], int]:
-    """Bring a fresh searcher to where the recorded run stood.
-
-    Returns:
-        What is left of the batch that the record ends in, and how many had been told when that
-        batch was asked for.
-    """
-    if not records:
-        return [], 0
-    start = records[-1].batch_start
-    evaluations = [record.evaluation for record in records]
-    searcher.tell(evaluations[:start])
-    batch = searcher.ask(batch_size)
-    searcher.tell(evaluations[start:])
-    told = {evaluation.arch for evaluation in evaluations}
-    return [arch for arch in batch if arch not in told], start
-
-
-def _evaluated(
-    evaluator: Evaluator, archs: list[Architecture], objectives: Sequence[Objective]
-) -> list[Evaluation]:
-    found = [sound(evaluation, objectives) for evaluation in evaluator.evaluate(archs)]
-    if [evaluation.arch for evaluation in found] != archs:
-        raise UsageError(
-            f"{type(evaluator).__name__} was given {len(archs)} architectures and answered with "
-            f"{len(found)} that are not those, in that order"
-        )
-    return found
 
 
 def reference_values(

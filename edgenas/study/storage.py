@@ -1,62 +1,58 @@
-"""The durable record of a search: an Optuna study that one process at a time adds to.
+"""The durable record of a search: an Optuna study that one or more processes add to.
 
-Every finished evaluation is one trial, written in one transaction: genes as parameters, objective
-values, and as user attributes all that an `Evaluation` holds. Optuna's dashboard and plots read it.
+Every evaluation is one trial. It is created in one transaction when its evaluation begins: the
+database numbers trials one after the other, so of two processes that claim the same architecture
+the one with the lower number has it. Optuna's dashboard and plots read the study.
 """
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgenas.core.architecture import Architecture
-from edgenas.core.errors import StorageError, UsageError
+from edgenas.core.errors import StorageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.objective import Objective
 from edgenas.spaces.base import SearchSpace
-from edgenas.study.backends import Backend, distributions, guarded, opened
+from edgenas.study.backends import Backend, guarded, opened
+from edgenas.study.heartbeat import BEAT, Heartbeat
+from edgenas.study.identity import study_of
+from edgenas.study.trial_writer import TrialWriter
+from edgenas.study.trials import Claim, Record, Trials, plain
+from edgenas.study.workers import Beats, Worker
 
 if TYPE_CHECKING:
     import optuna
+    from optuna.trial import FrozenTrial
 
+__all__ = ["Record", "StudyStorage"]
+
+_LOG = logging.getLogger(__name__)
 FORMAT = 1
 """Version of what the user attributes hold."""
-_IDENTITY = "edgenas"
-_EVALUATION = "evaluation"
-_LEFT_OVER = "edgenas_left_over"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A finished evaluation, and how many had been told when its batch was asked for."""
-
-    evaluation: Evaluation
-    batch_start: int
 
 
 class StudyStorage:
-    """One study in one storage, claimed for this process until `close`.
+    """One study in one storage, open until `close`.
 
     Use as a context manager. Trials that a dead process left running are marked as failed and
-    count nothing.
+    count nothing; what they were to evaluate is `left`.
 
     Args:
-        storage: a file (``.db``: SQLite, ``.journal``: Optuna's journal), or the URL of any
-            database that Optuna takes.
+        storage: a file (``.db``: SQLite, ``.journal``: Optuna's journal, for one process at a
+            time), or the URL of any database that Optuna takes.
         space: its genes are the parameters of the trials.
         objectives: in the order of the trials' values.
         identity: JSON values that must be the same for the study to be gone on with.
         name: of the study.
 
     Raises:
-        StorageError: it cannot be read or written, is damaged, in use by another process, or a
-            study with another identity; the message says what differs.
+        StorageError: it cannot be read or written, is damaged, in use where one process at a time
+            is allowed, or a study with another identity; the message says what differs.
     """
 
     def __init__(
@@ -69,13 +65,27 @@ class StudyStorage:
         name: str = "search",
     ) -> None:
         self.space, self.objectives, self.name = space, tuple(objectives), name
-        self._identity = _plain({"format": FORMAT, **identity})
-        self._distributions = distributions(space)
+        self._identity = plain({"format": FORMAT, **identity})
+        self._records: dict[Architecture, tuple[int, Record]] = {}
+        self._news: list[Record] = []
+        self._settled: set[int] = set()
+        """Numbers of trials that change no more and have been read."""
+        self._running: dict[Architecture, int] = {}
+        self._given_up: dict[Architecture, None] = {}
+        self._own: dict[Architecture, FrozenTrial] = {}
+        self._beats = Beats()
         with ExitStack() as stack:
             self._backend = stack.enter_context(opened(storage, prepare=self._prepare))
+            self._trials = Trials(space, self.objectives, str(self._backend))
+            self._worker = Worker.new()
+            stack.callback(self._worker.leave)
             with self._guarded("open"):
                 self._study = self._prepare(self._backend)
-                self._records = self._read()
+                self._writer = TrialWriter(self._backend, name)
+                self._read(opening=True)
+            self._news = []
+            stack.callback(self._give_back)
+            self._heartbeat = stack.enter_context(Heartbeat(self._backend))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> StudyStorage:
@@ -85,162 +95,181 @@ class StudyStorage:
         self.close()
 
     def close(self) -> None:
-        """Give the claim back and close all files."""
+        """Give all claims back and close all files."""
         self._stack.close()
+
+    # -- what stands there -----------------------------------------------------------------
 
     @property
     def records(self) -> tuple[Record, ...]:
-        """All finished evaluations, in the order in which they were told."""
-        return tuple(self._records)
+        """All finished evaluations, in the order in which they were begun."""
+        return tuple(record for _, record in sorted(self._records.values(), key=lambda it: it[0]))
 
-    def append(self, evaluation: Evaluation, *, batch_start: int = 0) -> None:
-        """Write one finished evaluation; it is on the disk when this returns.
+    @property
+    def running(self) -> tuple[Architecture, ...]:
+        """What other processes evaluate, as it was last read."""
+        return tuple(arch for arch in self._running if arch not in self._own)
+
+    @property
+    def left(self) -> tuple[Architecture, ...]:
+        """What somebody began to evaluate, and nobody does now."""
+        return tuple(arch for arch in self._given_up if not self._is_known(arch))
+
+    def news(self) -> list[Record]:
+        """Read on; return what others have evaluated since the last call, in their order.
 
         Raises:
-            StorageError: the disk is full, or somebody else has written to the study meanwhile.
+            StorageError: the storage cannot be read, or something else has written to the study.
         """
-        trial = self._trial(evaluation, batch_start)
+        with self._guarded("read"):
+            self._read()
+        news, self._news = self._news, []
+        return news
+
+    # -- what this process does ------------------------------------------------------------
+
+    def claim(
+        self, archs: Sequence[Architecture], *, n_total: int, batch_start: int = 0
+    ) -> list[Architecture]:
+        """Say that this process evaluates architectures from now on.
+
+        Returns:
+            Those that are its own, in order: not what another process was faster to claim, nor
+            what would be more than `n_total` evaluations.
+
+        Raises:
+            StorageError: as `append` and `news`.
+        """
+        if self._backend.is_exclusive:  # there is nobody whom it would say anything
+            return list(archs[: n_total - len(self._records)])
         with self._guarded("write"):
-            # The trial as a whole is one transaction; asking, then telling would be several.
-            added = self._backend.storage.create_new_trial(self._study_id, template_trial=trial)
-            number = self._backend.storage.get_trial_number_from_id(added)
-        if number != self._n_trials:
-            raise StorageError(
-                f"{self._backend}: study {self.name!r} got trial {number} where "
-                f"{self._n_trials} was next: another process writes to it; "
-                "end all but one and run the same command again"
-            )
-        self._n_trials += 1
-        self._records.append(Record(evaluation, batch_start))
+            for arch in archs:
+                running = self._trials.running(Claim(arch, batch_start, self._worker))
+                self._own[arch] = self._writer.create(running)
+                self._heartbeat.add(self._own[arch]._trial_id)
+            self._read()
+            firsts = {arch: number for arch, (number, _) in self._records.items()}
+            for arch, number in self._running.items():
+                firsts.setdefault(arch, number)
+            for arch in archs:
+                number = self._own[arch].number
+                n_before = sum(first < number for first in firsts.values())
+                if firsts.get(arch) != number or n_before >= n_total:
+                    self._end_claim(arch)
+        return [arch for arch in archs if arch in self._own]
+
+    def append(self, evaluation: Evaluation, *, batch_start: int = 0) -> bool:
+        """Write one finished evaluation, claimed or not; it is on the disk when this returns.
+
+        Returns:
+            Whether it counts: not if another process took this one for dead meanwhile.
+
+        Raises:
+            StorageError: the disk is full, the server is away.
+        """
+        trial = self._trials.finished(evaluation, batch_start)
+        with self._guarded("write"):
+            running = self._own.pop(evaluation.arch, None)
+            if running is not None:
+                self._heartbeat.remove(running._trial_id)
+            if running is None:
+                number = self._writer.create(trial).number
+            elif self._writer.finish(running, trial):
+                number = running.number
+            else:
+                _LOG.warning(
+                    "architecture %s was evaluated here, but this process was taken for dead and "
+                    "another one evaluates it: its evaluation counts",
+                    evaluation.arch.id,
+                )
+                return False
+        self._settled.add(number)
+        self._records.setdefault(evaluation.arch, (number, Record(evaluation, batch_start)))
+        return True
 
     # -- internal --------------------------------------------------------------------------
 
     def _guarded(self, verb: str) -> AbstractContextManager[None]:
-        return guarded(f"cannot {verb} the study {self.name!r} in {self._backend}")
+        return guarded(
+            f"cannot {verb} the study {self.name!r} in {self._backend}", self._backend.remedy
+        )
+
+    def _is_known(self, arch: Architecture) -> bool:
+        return arch in self._records or arch in self._running
 
     def _prepare(self, backend: Backend) -> optuna.Study:
-        """Return the study in `backend`, made if it is not there, with its identity checked."""
-        import optuna
+        return study_of(backend, self.name, objectives=self.objectives, identity=self._identity)
 
-        study = optuna.create_study(
-            storage=backend.storage,
-            study_name=self.name,
-            directions=[goal.direction for goal in self.objectives],
-            load_if_exists=True,
-            sampler=optuna.samplers.RandomSampler(seed=0),
-        )
-        found = study.user_attrs.get(_IDENTITY)
-        if found is None:
-            if study.get_trials(deepcopy=False):
-                raise StorageError(
-                    f"{backend}: study {self.name!r} has trials, but was not made by edgenas; "
-                    "choose another storage or study name"
-                )
-            study.set_metric_names([goal.name for goal in self.objectives])
-            study.set_user_attr(_IDENTITY, self._identity)
-        elif found != self._identity:
-            raise StorageError(
-                f"{backend}: study {self.name!r} was made with other settings: "
-                f"{differences(found, self._identity)}; choose another --out, or the same settings"
-            )
-        return study
+    def _read(self, *, opening: bool = False) -> None:
+        """Take in what has changed, and end what dead processes left running."""
+        self._running = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.number in self._settled:
+                continue
+            record, claim = self._trials.record(trial), self._trials.claim(trial)
+            if record is not None:
+                self._take(trial, record, claim)
+            elif trial.state.is_finished():
+                self._refuse_foreign(trial, claim)
+                self._settled.add(trial.number)
+                if claim is not None:
+                    self._given_up.setdefault(claim.arch)
+            elif claim is None:
+                self._end_foreign(trial, opening=opening)
+            elif self._is_dead(trial, claim):
+                self._writer.fail(trial)
+                self._given_up.setdefault(claim.arch)
+            else:
+                self._running.setdefault(claim.arch, trial.number)
 
-    def _read(self) -> list[Record]:
-        """Return the finished evaluations and fail what a dead process left running."""
+    def _take(self, trial: FrozenTrial, record: Record, claim: Claim | None) -> None:
+        """Take in the evaluation of a trial, and end the trial if its process could not."""
+        arch = record.evaluation.arch
+        if arch not in self._records:
+            self._records[arch] = (trial.number, record)
+            self._news.append(record)
+        if trial.state.is_finished():
+            self._settled.add(trial.number)
+        elif claim is None or self._is_dead(trial, claim):
+            finished = self._trials.finished(record.evaluation, record.batch_start)
+            self._writer.end(trial, finished)
+
+    def _refuse_foreign(self, trial: FrozenTrial, claim: Claim | None) -> None:
         from optuna.trial import TrialState
 
-        trials = self._study.get_trials(deepcopy=False)
-        self._study_id = self._backend.storage.get_study_id_from_name(self.name)
-        self._n_trials = len(trials)
-        records: dict[Architecture, Record] = {}
-        for trial in trials:
-            if not trial.state.is_finished():
-                trial_id = trial._trial_id
-                self._backend.storage.set_trial_user_attr(trial_id, _LEFT_OVER, True)
-                self._backend.storage.set_trial_state_values(trial_id, TrialState.FAIL)
-            elif _EVALUATION in trial.user_attrs:
-                record = self._record(trial.user_attrs[_EVALUATION], trial.number)
-                records.setdefault(record.evaluation.arch, record)
-            elif trial.state is not TrialState.FAIL:
-                raise StorageError(
-                    f"{self._backend}: trial {trial.number} was not written by edgenas; "
-                    "choose another storage or study name"
-                )
-        return list(records.values())
-
-    def _record(self, attrs: Mapping[str, Any], number: int) -> Record:
-        try:
-            genes = np.array([attrs["genes"]], dtype=np.int8)
-            self.space.check(genes)
-            evaluation = Evaluation(
-                Architecture(self.space.name, tuple(int(gene) for gene in attrs["genes"])),
-                attrs["status"],
-                {name: float(value) for name, value in attrs["values"].items()},
-                attrs["error"],
-                float(attrs["violation"]),
-            )
-            return Record(evaluation, int(attrs["batch_start"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if claim is None and trial.state is not TrialState.FAIL:
             raise StorageError(
-                f"{self._backend}: trial {number} is damaged ({error!r}); delete it, or start anew"
-            ) from error
+                f"{self._backend}: trial {trial.number} was not written by edgenas; "
+                "choose another storage or study name"
+            )
 
-    def _trial(self, evaluation: Evaluation, batch_start: int) -> optuna.trial.FrozenTrial:
-        import optuna
-
-        if evaluation.arch.space != self.space.name:
-            raise UsageError(f"architecture {evaluation.arch.id} is not of {self.space.name}")
-        chosen = self.space.describe(evaluation.arch.row)
-        names = [goal.name for goal in self.objectives]
-        # Values of one that was stopped are no measure of the study's objectives.
-        finished = evaluation.status not in ("failed", "stopped")
-        whole = finished and all(name in evaluation.values for name in names)
-        states = optuna.trial.TrialState
-        unfinished = states.FAIL if evaluation.status == "failed" else states.PRUNED
-        return optuna.trial.create_trial(
-            state=states.COMPLETE if whole else unfinished,
-            values=[evaluation.values[name] for name in names] if whole else None,
-            params={name: chosen[name] for name in chosen},
-            distributions={name: self._distributions[name] for name in chosen},
-            # Every attribute costs Optuna queries; all that is only read back stands in one.
-            user_attrs={
-                "architecture": evaluation.arch.id,
-                "status": evaluation.status,
-                _EVALUATION: _plain(
-                    {
-                        "genes": evaluation.arch.genes,
-                        "status": evaluation.status,
-                        "values": evaluation.values,
-                        "error": evaluation.error,
-                        "violation": evaluation.violation,
-                        "batch_start": batch_start,
-                    }
-                ),
-            },
-            # Optuna's own mark of constraints: above 0 is infeasible.
-            constraints=None
-            if evaluation.status == "failed"
-            else {"violation": float(evaluation.violation)},
+    def _end_foreign(self, trial: FrozenTrial, *, opening: bool) -> None:
+        if opening:
+            self._writer.fail(trial)
+            return
+        raise StorageError(
+            f"{self._backend}: study {self.name!r} got trial {trial.number}, which edgenas did "
+            "not begin: another program writes to it; end that one and run the same command again"
         )
 
+    def _is_dead(self, trial: FrozenTrial, claim: Claim) -> bool:
+        worker = claim.worker
+        if worker == self._worker:
+            return claim.arch not in self._own
+        if self._backend.is_exclusive or worker.is_gone():
+            return True
+        return self._beats.is_stale(trial._trial_id, int(trial.user_attrs.get(BEAT, 0)))
 
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """Return what differs between two identities, for an error message."""
-    keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
-    return "; ".join(
-        f"{key} was {json.dumps(found.get(key))}, now {json.dumps(wanted.get(key))}" for key in keys
-    )
+    def _end_claim(self, arch: Architecture) -> None:
+        trial = self._own.pop(arch)
+        self._heartbeat.remove(trial._trial_id)
+        self._writer.fail(trial)
 
-
-def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `value` as JSON gives it back, so that it compares equal to what was stored."""
-    plain: dict[str, Any] = json.loads(json.dumps(value, default=_number))
-    return plain
-
-
-def _number(value: object) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise UsageError(f"cannot be recorded: {value!r}; give JSON values")
+    def _give_back(self) -> None:
+        """End what this process has claimed and not evaluated, if the storage still can."""
+        try:
+            with self._guarded("write"):
+                for arch in tuple(self._own):
+                    self._end_claim(arch)
+        except StorageError as error:
+            _LOG.warning("what this process had begun is taken over later: %s", error)

@@ -168,6 +168,24 @@ class SearcherContract:
         fresh.tell(told)
         assert fresh.ask(1) == lost
 
+    def test_what_others_evaluate_is_not_proposed_until_it_is_told(self) -> None:
+        here, fresh = self.make(), self.make()
+        told = run(here, 12)
+        lost = here.ask(1)
+        fresh.tell(told)
+        fresh.expect(lost)
+        fresh.expect(lost)
+        assert lost[0] not in fresh.ask(3)
+        last = tiny_evaluations(lost)
+        here.tell(last)
+        again = self.make()
+        again.tell(told)
+        again.expect(lost)
+        again.tell(last)
+        assert again.ask(3) == here.ask(3)
+        with pytest.raises(SpaceError, match="of space other"):
+            fresh.expect([Architecture("other", lost[0].genes)])
+
     def test_the_space_is_exhausted_without_a_duplicate(self) -> None:
         searcher = self.make()
         everything = every_architecture(searcher.problem.space)

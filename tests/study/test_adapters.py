@@ -110,6 +110,32 @@ def test_a_loaded_study_goes_on_where_it_stood(tmp_path: Path) -> None:
     assert genes(parts) == genes(whole)
 
 
+def test_what_other_workers_of_a_study_are_at_is_not_proposed(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/own.db"
+    workers = [study(nsga2(), 0, storage=url) for _ in range(2)]
+    chosen = []
+    for turn in range(12):
+        trial = workers[turn % 2].ask()
+        chosen.append(
+            {
+                gene.name: trial.suggest_categorical(gene.name, gene.options)
+                for gene in SPACE.genes
+                if gene.name in trial.relative_params
+            }
+        )
+    assert len({SPACE.parse(config).tobytes() for config in chosen}) == 12
+
+
+def test_a_searcher_samples_in_threads() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    made = optuna.create_study(
+        directions=["maximize", "minimize"], sampler=SearcherSampler(nsga2())
+    )
+    made.optimize(suggest, n_trials=40, n_jobs=4)
+    genes = [{k: v for k, v in t.params.items() if k in SPACE.index} for t in made.trials]
+    assert len({SPACE.parse(config).tobytes() for config in genes}) == 40
+
+
 def test_failed_pruned_and_constrained_trials_are_understood() -> None:
     searcher = nsga2()
 

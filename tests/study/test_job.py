@@ -15,7 +15,7 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.study.api import with_tables
-from edgenas.study.context import Run
+from edgenas.study.context import Run, searcher_settings
 from edgenas.study.job import (
     DataSection,
     Job,
@@ -223,6 +223,44 @@ def test_repeated_objectives_and_targets_are_refused(tmp_path: Path) -> None:
     assert "onnx stands there more" in refusal(
         tmp_path, LEAST + "export: {targets: [onnx, onnx]}\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("shared.db", "{}/shared.db"),
+        ("sqlite:///shared.db", "{}/shared.db"),
+        ("/data/shared.journal", "/data/shared.journal"),
+        ("postgresql+psycopg://me@host/nas", "postgresql+psycopg://me@host/nas"),
+    ],
+)
+def test_a_storage_of_the_search_holds_from_anywhere(
+    tmp_path: Path, given: str, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = job(tmp_path, LEAST + f"search: {{storage: '{given}'}}\n")
+    assert found.search.storage == wanted.format(tmp_path)
+    monkeypatch.chdir("/")
+    assert job(tmp_path, found.to_yaml()) == found
+
+
+def test_samplers_of_optuna_are_searchers_of_jobs(tmp_path: Path) -> None:
+    def settings(sampler: str) -> dict[str, object]:
+        text = f"search: {{algorithm: optuna, settings: {{sampler: '{sampler}'}}}}\n"
+        return searcher_settings(job(tmp_path, LEAST + text))
+
+    assert settings("NSGAIIISampler") == {"sampler": "NSGAIIISampler"}
+    with pytest.raises(UsageError, match="nearest: TPESampler"):  # now, not after training
+        settings("TPSampler")
+
+
+def test_storages_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    def message(storage: str) -> str:
+        return refusal(tmp_path, LEAST + f"search: {{storage: '{storage}'}}\n")
+
+    assert "give a file ending in .db" in message("shared.txt")
+    with_password = message("postgresql://me:secret@host/nas")
+    assert "put it into ~/.pgpass" in with_password
 
 
 def test_missing_file_is_an_error_of_the_document(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def searcher(name: str = "nsga2", *, seed: int = 4, limit_ms: float | None = Non
     return make_searcher(name, tiny_problem(limit_ms), seed=seed, settings=settings)
 
 
-def search(storage: Path, **changes: Any) -> SearchResult:
+def search(storage: Path | str, **changes: Any) -> SearchResult:
     arguments: dict[str, Any] = {"n_evaluations": N, "storage": storage, **changes}
     return run_search(
         arguments.pop("searcher", None) or searcher(),
@@ -182,7 +182,7 @@ def test_kill_9_at_random_moments_changes_nothing(
     assert sum(evaluated.values()) <= N + 5  # each kill cost at most the evaluation in flight
 
 
-def test_a_running_search_holds_its_storage(tmp_path: Path) -> None:
+def test_a_running_search_holds_its_journal(tmp_path: Path) -> None:
     def intrude(progress: Progress) -> None:
         with pytest.raises(StorageError, match="in use by process"):
             search(tmp_path / "a.journal")

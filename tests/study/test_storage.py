@@ -16,6 +16,7 @@ import pytest
 from edgenas.core.errors import StorageError, UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.study.storage import StudyStorage
+from edgenas.study.storage_names import dashboard_name
 from edgenas.testing.searcher_contract import tiny_evaluations, tiny_problem, tiny_space
 
 SPACE = tiny_space()
@@ -80,18 +81,29 @@ def test_another_search_is_refused(
     opened(tmp_path / file).close()  # the claim was given back
 
 
-@FILES
-def test_a_second_holder_is_refused_with_the_first_one_s_number(tmp_path: Path, file: str) -> None:
-    with opened(tmp_path / file), pytest.raises(StorageError, match=f"by process {os.getpid()};"):
-        opened(tmp_path / file)
+def test_a_second_holder_of_a_journal_is_refused_with_the_first_one_s_number(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "study.journal"
+    with opened(file), pytest.raises(StorageError, match=f"by process {os.getpid()};.*never a jou"):
+        opened(file)
 
 
-def test_a_second_writer_on_a_shared_database_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("finished", [False, True])
+def test_another_program_that_writes_to_the_study_is_noticed(
+    tmp_path: Path, finished: bool
+) -> None:
     with opened(tmp_path / "study.db") as storage:
+        storage.append(EVALUATIONS[0])
         study = optuna.load_study(study_name="search", storage=f"sqlite:///{tmp_path}/study.db")
-        study.ask()
-        with pytest.raises(StorageError, match="another process writes to it"):
-            storage.append(EVALUATIONS[0])
+        trial = study.ask()
+        if finished:
+            study.tell(trial, [1.0, 1.0])
+        message = "trial 1 was not written by" if finished else "another program writes to it"
+        with pytest.raises(StorageError, match=message):
+            storage.claim(ARCHS[1:2], n_total=9)
+        with pytest.raises(StorageError, match=message):
+            storage.news()
 
 
 def test_running_trials_of_a_dead_process_are_failed(tmp_path: Path) -> None:
@@ -260,6 +272,16 @@ def test_what_is_no_storage_is_refused(storage: str, message: str) -> None:
     with pytest.raises(StorageError, match=message) as caught:
         opened(storage)
     assert "secret" not in str(caught.value)
+
+
+def test_the_dashboard_is_given_what_it_takes() -> None:
+    names = ("/a/study.db", "sqlite:////a/study.db", "/a/study.journal", "postgresql://host/nas")
+    assert [dashboard_name(name) for name in names] == [
+        "sqlite:////a/study.db",
+        "sqlite:////a/study.db",
+        "/a/study.journal",
+        "postgresql://host/nas",
+    ]
 
 
 def test_an_architecture_of_another_space_is_refused(tmp_path: Path) -> None:

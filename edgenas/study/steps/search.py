@@ -124,7 +124,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         searcher,
         evaluator,
         n_evaluations=section.n_evaluations,
-        storage=run.folder / STORAGE,
+        storage=section.storage or run.folder / STORAGE,
         name=f"{run.job.name}-{digest_of(decisive)[:8]}",
         context=context,
         on_progress=on_progress,
