@@ -123,6 +123,10 @@ class TrainingError(EdgenasError):
     """Training diverged, or a network's outputs are not finite."""
 
 
+class DivergedError(TrainingError):
+    """A training's loss is not finite: the network, or the rate that it was trained at, is bad."""
+
+
 class ExportError(EdgenasError):
     """A network cannot be written to a target."""
 

@@ -13,14 +13,23 @@ from pathlib import Path
 
 from edgenas.core.errors import TrainingError
 from edgenas.core.files import write_json
+from edgenas.hardware.processes import this_host
+from edgenas.hardware.signals import ending_by_signals
 
 MAX_DEATHS = 3
 """That many processes may end at the same place before the candidate is blamed."""
 
 
+class FatalCandidateError(TrainingError):
+    """Several processes have ended while they trained a candidate, and said nothing."""
+
+
 @contextmanager
 def attempt(path: Path, checkpoint: Path) -> Iterator[None]:
     """Note in the file at `path` that a training goes on, and take the note away when it ends.
+
+    An end by SIGTERM is one of those: a shutdown or a batch system's limit is not the candidate's
+    doing. Nor is what happened before the machine was started anew.
 
     Args:
         path: the note of one candidate.
@@ -28,24 +37,26 @@ def attempt(path: Path, checkpoint: Path) -> Iterator[None]:
             last written, and not before, are counted.
 
     Raises:
-        TrainingError: `MAX_DEATHS` processes have ended without a word and without progress.
+        FatalCandidateError: `MAX_DEATHS` processes have ended without a word and without progress.
     """
-    place = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    written = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+    place = {"host": this_host(), "checkpoint": written}
     deaths = _deaths(path, place)
     if deaths >= MAX_DEATHS:
         path.unlink(missing_ok=True)
-        raise TrainingError(
-            f"{deaths} processes in a row ended while they trained it: killed from outside, or by "
-            "the system as it was out of memory"
+        raise FatalCandidateError(
+            f"{deaths} processes in a row were killed while they trained it and got no further: "
+            "by the system, as it was out of memory, or by hand"
         )
     write_json(path, {"place": place, "deaths": deaths + 1})
     try:
-        yield
+        with ending_by_signals():
+            yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _deaths(path: Path, place: int) -> int:
+def _deaths(path: Path, place: dict[str, object]) -> int:
     """Return how many processes left a note of that place."""
     try:
         note = json.loads(path.read_text(encoding="utf-8"))

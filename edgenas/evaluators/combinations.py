@@ -41,21 +41,21 @@ class FirstThatKnows(Evaluator):
 class JointEvaluator(Evaluator):
     """Joins evaluators of different objectives: accuracy by the one, a measurement by the other.
 
-    The dearest comes last: what failed, was stopped or is infeasible before is not given to it.
+    The dearest comes last: what failed or is infeasible before is not given to it.
     """
 
     def __init__(self, *evaluators: Evaluator) -> None:
         self.evaluators = _some(evaluators)
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
-        """Return all values of each of `archs`; its status is the first one that is not complete.
+        """Return all values of each of `archs`; its status is the worst that one of them gives.
 
         Raises:
             UsageError: two evaluators give a value of the same objective.
         """
         found = [Evaluation(arch, "complete") for arch in archs]
         for evaluator in self.evaluators:
-            sound = [i for i, evaluation in enumerate(found) if evaluation.status == "complete"]
+            sound = [i for i, evaluation in enumerate(found) if evaluation.has_values]
             more = evaluator.evaluate([archs[i] for i in sound])
             for i, evaluation in zip(sound, more, strict=True):
                 twice = found[i].values.keys() & evaluation.values.keys()
@@ -65,7 +65,8 @@ class JointEvaluator(Evaluator):
                         "evaluator before it has given; let one of them do it"
                     )
                 values = {**found[i].values, **evaluation.values}
-                found[i] = replace(evaluation, values=values)
+                worse = found[i] if evaluation.status == "complete" else evaluation
+                found[i] = replace(worse, values=values)
         return found
 
     def recall(self, evaluations: Sequence[Evaluation]) -> None:

@@ -19,6 +19,9 @@ Floats = npt.NDArray[np.float64]
 class TabularValues(Evaluator):
     """Looks architectures up; one that is not in the table is a failed evaluation.
 
+    One of which the table has some values only is complete with those; a search that has another
+    one among its objectives counts it as failed (`edgenas.evaluators.combined.sound`).
+
     Rows that are the same architecture, as repeated trainings are, count as the mean of their
     values.
 
@@ -37,6 +40,8 @@ class TabularValues(Evaluator):
     ) -> None:
         columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}
         wrong = [name for name, column in columns.items() if column.shape != (len(rows),)]
+        if not len(rows):
+            raise UsageError("a table has one row at least; this one has none")
         if wrong or not columns:
             raise UsageError(
                 f"a table has a value of every objective for each of its {len(rows)} rows; got "
@@ -44,7 +49,7 @@ class TabularValues(Evaluator):
             )
         space.check(rows)
         self.space = space
-        self.rows, places = np.unique(rows, axis=0, return_inverse=True)
+        self.rows, places = np.unique(rows.astype(np.int8), axis=0, return_inverse=True)
         places = places.reshape(-1)
         self.values = {name: self._means(places, column) for name, column in columns.items()}
         self._places = {row.tobytes(): i for i, row in enumerate(self.rows)}
@@ -76,8 +81,8 @@ class TabularValues(Evaluator):
         if place is None:
             error = f"not among the {len(self.rows)} architectures of the table"
             return Evaluation(arch, "failed", error=error)
-        values = {name: float(column[place]) for name, column in self.values.items()}
-        missing = [name for name, value in values.items() if not np.isfinite(value)]
-        if missing:
-            return Evaluation(arch, "failed", error=f"the table has no {', '.join(missing)} of it")
+        found = {name: float(column[place]) for name, column in self.values.items()}
+        values = {name: value for name, value in found.items() if np.isfinite(value)}
+        if not values:
+            return Evaluation(arch, "failed", error=f"the table has no {', '.join(found)} of it")
         return Evaluation(arch, "complete", values)

@@ -6,27 +6,33 @@ goes wrong with a candidate (a loss that is not finite, memory that runs out) is
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas.core.architecture import Architecture, Genes
-from edgenas.core.errors import SpaceError, TrainingError, UsageError
+from edgenas.core.errors import DivergedError, SpaceError, UsageError
 from edgenas.core.evaluation import Evaluation, Status
-from edgenas.evaluators.attempts import attempt
+from edgenas.evaluators.attempts import FatalCandidateError, attempt
 from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.memory import is_out_of_memory
+from edgenas.evaluators.notes import CandidateFiles
 from edgenas.evaluators.stopping import Curve, StoppingRule
 from edgenas.evaluators.stopping.base import Floats
 from edgenas.lowering.torch import GraphModule
 from edgenas.oneshot.checkpoint import write_tensors
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.evaluate import accuracy
-from edgenas.oneshot.finetune import train_alone
+from edgenas.oneshot.finetune import identity_alone, train_alone
 from edgenas.oneshot.optimisation import OnStep
+from edgenas.oneshot.processes import accelerator_of
 from edgenas.oneshot.settings import TrainingSettings
 from edgenas.oneshot.supernet import load_into
 from edgenas.oneshot.training import check_fit
 from edgenas.spaces.base import SearchSpace
+
+_LOG = logging.getLogger(__name__)
 
 EPOCH = "accuracy_epoch_"
 """Values of an evaluation called this and a number are accuracies after that many epochs."""
@@ -37,10 +43,12 @@ ParentOf = Callable[[Architecture], Architecture | None]
 
 @dataclass
 class _Candidate:
-    """One that is being trained: its curve so far, and how it ended if it did."""
+    """One that is being trained: its files, its curve so far, and how it ended if it did."""
 
     arch: Architecture
     costs: tuple[float, ...]
+    start: GraphModule | None = None
+    files: CandidateFiles | None = None
     accuracies: dict[int, float] = field(default_factory=dict)
     stopped: str | None = None
     error: str | None = None
@@ -57,8 +65,10 @@ class _Candidate:
 class TrainedAccuracy(Evaluator):
     """Trains every candidate with the same settings and seed.
 
-    An unfinished training is gone on with by the next process, from the candidate's checkpoint;
-    the same architecture always gets the same accuracies, however often that happens.
+    An unfinished training is gone on with by the next process, from the candidate's checkpoint,
+    and what was found on the way is kept with it: the same architecture always gets the same
+    accuracies, however often that happens. (Where several are evaluated together, and a process
+    ends while their results are recorded, `stopping` has seen those that were in another order.)
 
     Args:
         space: of the candidates.
@@ -77,6 +87,7 @@ class TrainedAccuracy(Evaluator):
     Raises:
         DataError: the data set does not fit the space.
         UsageError: no epochs, or more images asked for than there are.
+        TrainingError: no such accelerator.
     """
 
     def __init__(  # noqa: PLR0913
@@ -94,6 +105,7 @@ class TrainedAccuracy(Evaluator):
         on_step: OnStep | None = None,
     ) -> None:
         check_fit(space, dataset)
+        accelerator_of(settings)
         self.settings = settings.alone(space)
         if self.settings.epochs < 1:
             raise UsageError("candidates are trained for 1 epoch at least; give epochs")
@@ -101,7 +113,7 @@ class TrainedAccuracy(Evaluator):
         self.dataset = dataset if n_train_images is None else dataset.with_fewer(n_train_images)
         self.stopping, self._costs, self._parent_of = stopping, costs, parent_of
         self._on_step = on_step
-        self._known: list[Curve] = []
+        self._known: dict[Architecture, Curve] = {}
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
         """Return the accuracy of each of `archs` (see `Evaluator.evaluate`).
@@ -112,6 +124,7 @@ class TrainedAccuracy(Evaluator):
         if foreign:
             raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
         candidates = [self._begun(arch) for arch in archs]
+        known = [curve for arch, curve in self._known.items() if arch not in archs]
         n_epochs = self.settings.epochs
         looks = () if self.stopping is None else self.stopping.looks(n_epochs)
         for epoch in (*looks, n_epochs):
@@ -122,11 +135,11 @@ class TrainedAccuracy(Evaluator):
             if self.stopping is None or epoch == n_epochs or not living:
                 continue
             curves = [candidate.curve for candidate in living]
-            verdicts = self.stopping.judge(self._known, curves, epoch, n_epochs)
+            verdicts = self.stopping.judge(known, curves, epoch, n_epochs)
             for candidate, verdict in zip(living, verdicts, strict=True):
                 if verdict is not None:
                     candidate.stopped = f"stopped after epoch {epoch} of {n_epochs}: {verdict}"
-        self._known += [candidate.curve for candidate in candidates if candidate.error is None]
+        self._known |= {one.arch: one.curve for one in candidates if one.error is None}
         return [self._ended(candidate) for candidate in candidates]
 
     def recall(self, evaluations: Sequence[Evaluation]) -> None:
@@ -138,7 +151,8 @@ class TrainedAccuracy(Evaluator):
                 if name.startswith(EPOCH)
             }
             if accuracies and evaluation.status != "failed":
-                self._known.append(Curve(accuracies, self._costs_of(evaluation.arch)))
+                curve = Curve(accuracies, self._costs_of(evaluation.arch))
+                self._known[evaluation.arch] = curve
 
     # -- internal --------------------------------------------------------------------------
 
@@ -147,55 +161,77 @@ class TrainedAccuracy(Evaluator):
             self.space.check(arch.row[None])
         except SpaceError as error:
             return _Candidate(arch, (), error=f"SpaceError: {error}")
-        return _Candidate(arch, self._costs_of(arch))
+        start = self._parent(arch)
+        identity = identity_alone(
+            self.space, arch.row, self.dataset, self.settings, seed=self.seed, start=start
+        )
+        files = CandidateFiles(self.folder, arch.id, identity)
+        return _Candidate(arch, self._costs_of(arch), start, files, files.read())
 
     def _costs_of(self, arch: Architecture) -> tuple[float, ...]:
         if self._costs is None:
             return ()
         return tuple(float(value) for value in self._costs(arch.row[None])[0])
 
-    def _path(self, arch: Architecture, what: str) -> Path:
-        return self.folder / f"{arch.id}.{what}"
-
     def _train(self, candidate: _Candidate, until: int) -> None:
         """Train to the end of epoch `until` and note the accuracy there, or what went wrong."""
-        arch, checkpoint = candidate.arch, self._path(candidate.arch, "checkpoint")
+        arch, files = candidate.arch, candidate.files
+        assert files is not None  # noqa: S101  # of all that go on
+        if until in candidate.accuracies:  # found by a process before
+            return
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with attempt(self._path(arch, "attempt.json"), checkpoint):
+            files.make_room(until)
+            with attempt(files.attempt, files.checkpoint):
                 module = train_alone(
                     self.space,
                     arch.row,
                     self.dataset,
                     self.settings,
                     seed=self.seed,
-                    start=self._parent(arch),
+                    start=candidate.start,
                     until=until,
-                    checkpoint=checkpoint,
+                    checkpoint=files.checkpoint,
                     on_step=self._on_step,
                 )
                 found = accuracy(module, self.dataset, self.dataset.validation)
-        # RuntimeError is how torch reports everything, memory included.
-        except (TrainingError, RuntimeError, MemoryError) as error:
+        except (DivergedError, FatalCandidateError) as error:
             candidate.error = f"{type(error).__name__}: {error}"
             return
-        candidate.accuracies[until] = found
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            candidate.error = f"{type(error).__name__}: {error}"
+            return
         if self._parent_of is not None:
-            header = {"architecture": arch.id}
-            write_tensors(self._path(arch, "safetensors"), module.state_dict(), header)
+            write_tensors(self._weights(arch), module.state_dict(), {"architecture": arch.id})
+        candidate.accuracies[until] = found
+        files.write(candidate.accuracies)
+
+    def _weights(self, arch: Architecture) -> Path:
+        """Return where a candidate's weights are, for those that inherit them."""
+        return self.folder / f"{arch.id}.safetensors"
 
     def _parent(self, arch: Architecture) -> GraphModule | None:
         """Return the network that a candidate inherits from, None where there is none."""
         parent = None if self._parent_of is None else self._parent_of(arch)
-        if parent is None or not self._path(parent, "safetensors").exists():
+        if parent is None:
+            return None
+        if not self._weights(parent).exists():
+            _LOG.warning(
+                "%s begins with fresh weights: those of its parent %s are not in %s",
+                arch.id,
+                parent.id,
+                self.folder,
+            )
             return None
         module = GraphModule(self.space.network(parent.row))
-        load_into(module, self._path(parent, "safetensors"))
+        load_into(module, self._weights(parent))
         return module
 
     def _ended(self, candidate: _Candidate) -> Evaluation:
-        """Return what became of a candidate, and drop its checkpoint."""
-        self._path(candidate.arch, "checkpoint").unlink(missing_ok=True)
+        """Return what became of a candidate, and drop what its training would go on from."""
+        if candidate.files is not None:
+            candidate.files.remove()
         values = {f"{EPOCH}{epoch}": value for epoch, value in candidate.accuracies.items()}
         if candidate.error is not None:
             return Evaluation(candidate.arch, "failed", values, candidate.error)

@@ -114,6 +114,23 @@ class Saved:
         return {k.removeprefix(prefix): value for k, value in tensors if k.startswith(prefix)}
 
 
+def epochs_done(path: Path) -> int:
+    """Return how many whole epochs the run of the checkpoint at `path` has done; 0 without one.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return len(json.loads(file.metadata()["state"])["losses"])
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StorageError(
+            f"cannot read the checkpoint {path}: {error}; delete it to train from the beginning"
+        ) from error
+
+
 def read_checkpoint(path: Path, identity: str) -> Saved:
     """Return the checkpoint in the file at `path`.
 

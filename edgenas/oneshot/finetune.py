@@ -105,25 +105,40 @@ def train_alone(  # noqa: PLR0913
         on_step: see `train`.
     """
     check_fit(space, dataset)
+    identity = identity_alone(space, row, dataset, settings, seed=seed, start=start)
     settings = settings.alone(space)
     module = GraphModule(space.network(row), seed=seed)
-    more = f"{row.tolist()} alone"
     if start is not None:
         inherit(module, start)
-        more += f" {weights_digest(start)}"
     learner = _Learner(module, dataset, settings)
     train(
         learner,
         dataset,
         settings,
         learner.lessons("alone", settings),
-        identity=run_identity(space, dataset, settings, seed=seed, more=more),
+        identity=identity,
         seed=seed,
         until=until,
         checkpoint=checkpoint,
         on_step=on_step,
     )
     return calibrate(module, calibration_of(dataset))
+
+
+def identity_alone(  # noqa: PLR0913
+    space: SearchSpace,
+    row: Genes,
+    dataset: ImageDataset,
+    settings: TrainingSettings,
+    *,
+    seed: int = 0,
+    start: GraphModule | None = None,
+) -> str:
+    """Return the hash of all that decides what `train_alone` gives; arguments as there."""
+    more = f"{row.tolist()} alone"
+    if start is not None:
+        more += f" {weights_digest(start)}"
+    return run_identity(space, dataset, settings.alone(space), seed=seed, more=more)
 
 
 class _Learner(nn.Module):

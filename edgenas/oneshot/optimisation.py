@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from edgenas.core.errors import TrainingError
+from edgenas.core.errors import DivergedError
 from edgenas.oneshot.checkpoint import Checkpoint, Saved, read_checkpoint, save_checkpoint
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.epochs import Epoch, Size, n_steps_of
@@ -140,7 +140,7 @@ def train(  # noqa: PLR0913
         on_step: called after every step.
 
     Raises:
-        TrainingError: the loss is not finite.
+        DivergedError: the loss is not finite.
         StorageError: the checkpoint is of another run or cannot be read or written.
     """
     args = (dataset, settings, list(lessons), identity, seed, until, checkpoint)
@@ -244,7 +244,7 @@ class _Run:
                 n_images=epoch.batch_size,
             )
             if not math.isfinite(loss):
-                raise TrainingError(
+                raise DivergedError(
                     f"the loss is {loss} in phase {lesson.phase.name}, epoch {state.epoch + 1}, "
                     f"step {i + 1}; lower the learning rate (it is {lesson.phase.lr}) and run again"
                 )

@@ -11,8 +11,10 @@ from edgenas import spaces
 from edgenas.core.architecture import Architecture
 from edgenas.core.errors import SpaceError, UsageError
 from edgenas.core.evaluation import Evaluation
+from edgenas.core.objective import objective
 from edgenas.evaluators.base import Evaluator
 from edgenas.evaluators.combinations import FirstThatKnows, JointEvaluator
+from edgenas.evaluators.combined import sound
 from edgenas.evaluators.tabular import TabularValues
 from edgenas.spaces.base import SearchSpace
 
@@ -43,6 +45,12 @@ def test_values_are_those_of_the_table(space: SearchSpace, archs: list[Architect
     assert known(rows)["accuracy"].tolist() == accuracy
 
 
+def test_other_integers_are_genes_too(space: SearchSpace, archs: list[Architecture]) -> None:
+    rows = np.array([arch.genes for arch in archs], dtype=np.int64)
+    known = TabularValues(space, rows, {"accuracy": np.full(len(rows), 0.5)})
+    assert all(evaluation.status == "complete" for evaluation in known.evaluate(archs))
+
+
 def test_repeats_count_as_their_mean(space: SearchSpace, archs: list[Architecture]) -> None:
     known = table(space, [archs[0], archs[1], archs[0]], accuracy=[0.2, 0.5, 0.4])
     assert [e.values["accuracy"] for e in known.evaluate(archs[:2])] == pytest.approx([0.3, 0.5])
@@ -53,7 +61,11 @@ def test_nothing_unknown_gets_a_value(space: SearchSpace, archs: list[Architectu
     known = table(space, archs[:2], accuracy=[0.5, np.nan], latency_ms=[1.0, 2.0])
     first, second, third = known.evaluate(archs[:3])
     assert first.status == "complete"
-    assert (second.status, second.error) == ("failed", "the table has no accuracy of it")
+    assert second == Evaluation(archs[1], "complete", {"latency_ms": 2.0})
+    wanted = sound(second, (objective("accuracy"), objective("latency_ms")))
+    assert (wanted.status, wanted.error) == ("failed", "accuracy is missing")
+    (nothing,) = table(space, archs[:1], accuracy=[np.nan]).evaluate(archs[:1])
+    assert (nothing.status, nothing.error) == ("failed", "the table has no accuracy of it")
     assert (third.status, third.error) == ("failed", "not among the 2 architectures of the table")
     assert np.isnan(known(np.array([archs[2].genes], np.int8))["latency_ms"]).all()
 
@@ -61,12 +73,21 @@ def test_nothing_unknown_gets_a_value(space: SearchSpace, archs: list[Architectu
 def test_what_is_no_table_is_refused(space: SearchSpace, archs: list[Architecture]) -> None:
     with pytest.raises(UsageError, match=r"each of its 2 rows; got accuracy of shape \(1,\)"):
         table(space, archs[:2], accuracy=[0.5])
+    with pytest.raises(UsageError, match="one row at least"):
+        TabularValues(space, np.zeros((0, space.n_genes), np.int8), {"accuracy": []})
     with pytest.raises(UsageError, match="got none"):
         table(space, archs[:2])
     with pytest.raises(SpaceError):
         TabularValues(space, np.full((1, space.n_genes), 9, np.int8), {"accuracy": [0.5]})
     with pytest.raises(SpaceError, match="given to nas_bench_macro"):
         table(space, archs[:1], accuracy=[0.5]).evaluate([Architecture("other", (0,))])
+
+
+class Stopping(Evaluator):
+    """Stops everything at an accuracy."""
+
+    def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
+        return [Evaluation(arch, "stopped", {"accuracy": 0.1}, "not worth it") for arch in archs]
 
 
 class Asked(Evaluator):
@@ -113,3 +134,12 @@ def test_values_of_several_are_joined(space: SearchSpace, archs: list[Architectu
         JointEvaluator(known, Asked(accuracy=0.1)).evaluate(archs[:1])
     with pytest.raises(UsageError, match="one at least"):
         JointEvaluator()
+
+
+def test_what_was_stopped_is_measured_all_the_same(archs: list[Architecture]) -> None:
+    measured = Asked(energy_mj=3.0)
+    (found,) = JointEvaluator(Stopping(), measured).evaluate(archs[:1])
+    assert (found.status, found.error) == ("stopped", "not worth it")
+    assert dict(found.values) == {"accuracy": 0.1, "energy_mj": 3.0}
+    (failed,) = JointEvaluator(Stopping(), Asked()).evaluate(archs[:1])
+    assert (failed.status, failed.error) == ("failed", "never works")

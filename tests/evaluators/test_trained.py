@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ from edgenas import spaces
 from edgenas.core.architecture import Architecture
 from edgenas.core.errors import DataError, SpaceError, TrainingError, UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.evaluators.attempts import MAX_DEATHS, attempt
+from edgenas.evaluators.attempts import MAX_DEATHS, FatalCandidateError, attempt
+from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.evaluators.stopping import Curve, StoppingRule, SuccessiveHalving
 from edgenas.evaluators.trained import TrainedAccuracy
 from edgenas.lowering.torch import GraphModule
@@ -117,28 +120,58 @@ def test_a_rule_ends_trainings_and_sees_what_came_before(
     assert other.known == rule.known
 
 
-def test_a_killed_process_is_gone_on_from(space: SearchSpace, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("rule", "epoch"), [("none", 3), ("halving", 2), ("halving", 4)])
+def test_a_killed_process_is_gone_on_from(
+    space: SearchSpace, tmp_path: Path, rule: str, epoch: int
+) -> None:
     (arch,) = sample(space, 1)
-    (whole,) = trained(tmp_path / "whole").evaluate([arch])
-    code = f"from tests.evaluators.test_trained import main; main({str(tmp_path / 'cut')!r})"
+    (whole,) = trained(tmp_path / "whole", stopping=RULES[rule]).evaluate([arch])
+    place = str(tmp_path / "cut")
+    code = f"from tests.evaluators.test_trained import main; main({place!r}, {rule!r}, {epoch})"
     process = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
     assert process.returncode == -signal.SIGKILL, process.stderr.decode()
     assert list((tmp_path / "cut").glob("*.checkpoint"))
     steps: list[StepReport] = []
-    (found,) = trained(tmp_path / "cut", on_step=steps.append).evaluate([arch])
-    assert found == whole
-    assert steps[0].epoch == 3  # two epochs are not trained again
-    assert not list((tmp_path / "cut").glob("*.attempt.json"))
+    again = trained(tmp_path / "cut", stopping=RULES[rule], on_step=steps.append)
+    assert again.evaluate([arch]) == [whole]
+    assert steps[0].epoch == epoch  # those before are not trained again
+    assert not list((tmp_path / "cut").glob("*"))
 
 
-def main(folder: str) -> None:
-    """Train a candidate, and be killed in its third epoch."""
+def test_a_checkpoint_past_a_look_that_nobody_noted_is_trained_again(
+    space: SearchSpace, tmp_path: Path
+) -> None:
+    (arch,) = sample(space, 1)
+    main_folder = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        trained(main_folder, on_step=interrupting(4)).evaluate([arch])
+    (whole,) = trained(tmp_path / "whole", stopping=SuccessiveHalving(2)).evaluate([arch])
+    # Now somebody looks after the first epoch, too, and the checkpoint is in the fourth.
+    assert trained(main_folder, stopping=SuccessiveHalving(2)).evaluate([arch]) == [whole]
+
+
+RULES = {"none": None, "halving": SuccessiveHalving(2)}
+
+
+def interrupting(epoch: int) -> Callable[[StepReport], None]:
+    """A callback that ends the training when it comes to an epoch."""
 
     def on_step(report: StepReport) -> None:
-        if report.epoch == 3:
+        if report.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return on_step
+
+
+def main(folder: str, rule: str, epoch: int) -> None:
+    """Train a candidate, and be killed in an epoch."""
+
+    def on_step(report: StepReport) -> None:
+        if report.epoch == epoch:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    trained(Path(folder), on_step=on_step).evaluate(sample(small_space(), 1))
+    evaluator = trained(Path(folder), stopping=RULES[rule], on_step=on_step)
+    evaluator.evaluate(sample(small_space(), 1))
 
 
 def test_what_goes_wrong_with_one_candidate_stays_with_it(
@@ -166,38 +199,74 @@ def test_what_goes_wrong_with_one_candidate_stays_with_it(
     with pytest.raises(SpaceError, match="given to"):
         evaluator.evaluate([Architecture("elsewhere", (0,))])
 
+    def broken(*_: object, **__: object) -> GraphModule:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    # What is wrong with all of them, or with edgenas, is no value of one.
+    monkeypatch.setattr("edgenas.evaluators.trained.train_alone", broken)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        trained(tmp_path).evaluate(archs)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+        ),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (OSError("Cannot allocate memory"), False),
+    ],
+)
+def test_memory_that_ran_out_is_told_by_kind_and_words(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) is is_memory
+
 
 def test_a_candidate_that_kills_its_process_again_and_again_has_failed(tmp_path: Path) -> None:
     note, checkpoint = tmp_path / "a.attempt.json", tmp_path / "a.checkpoint"
-
     dead = []
 
     def die() -> None:
         dead.append(attempt(note, checkpoint))
         dead[-1].__enter__()  # and never leaves
 
+    def tries() -> None:
+        with attempt(note, checkpoint):
+            pass
+
     for _ in range(MAX_DEATHS):
         die()
-    with (
-        pytest.raises(TrainingError, match="3 processes in a row ended"),
-        attempt(note, checkpoint),
-    ):
-        pass
+    with pytest.raises(FatalCandidateError, match="3 processes in a row were killed"):
+        tries()
     assert not note.exists()
-    for _ in range(MAX_DEATHS):  # but none that gets on in between
+    for i in range(MAX_DEATHS):  # but none that gets on in between
         die()
         checkpoint.write_bytes(b"")
-        os.utime(checkpoint, ns=(1, note.stat().st_mtime_ns))
-        note_time = note.stat().st_mtime_ns + 1
-        os.utime(checkpoint, ns=(note_time, note_time))
-    with attempt(note, checkpoint):
-        pass
+        os.utime(checkpoint, ns=(i, i))
+    tries()
+    for _ in range(MAX_DEATHS):  # nor before the machine was started anew
+        die()
+    found = json.loads(note.read_text())
+    note.write_text(json.dumps({**found, "place": {**found["place"], "host": "before"}}))
+    tries()
     note.write_text("damaged")
-    with attempt(note, checkpoint):
-        pass
+    tries()
 
 
-def test_children_begin_with_their_parents_weights(space: SearchSpace, tmp_path: Path) -> None:
+def test_a_process_that_is_told_to_end_leaves_no_note(tmp_path: Path) -> None:
+    note = tmp_path / "a.attempt.json"
+    with pytest.raises(SystemExit), attempt(note, tmp_path / "a.checkpoint"):
+        assert note.exists()
+        signal.raise_signal(signal.SIGTERM)
+    assert not note.exists()
+
+
+def test_children_begin_with_their_parents_weights(
+    space: SearchSpace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     small, large = space.architectures(np.stack([space.smallest(), space.largest()]))
     parents = {large: small}
     one = TrainingSettings(epochs=1, batch_size=16, lr=0.02)
@@ -206,9 +275,10 @@ def test_children_begin_with_their_parents_weights(space: SearchSpace, tmp_path:
     (alone,) = trained(tmp_path / "b", settings=one).evaluate([large])
     (heir,) = trained(tmp_path / "a", settings=one, parent_of=parents.get).evaluate([large])
     assert heir.values["accuracy"] > alone.values["accuracy"] + 0.1
-    # A parent whose weights are gone leaves a fresh start.
+    # A parent whose weights are gone leaves a fresh start, and that is said.
     orphan = trained(tmp_path / "c", settings=one, parent_of=parents.get)
     assert orphan.evaluate([large]) == [alone]
+    assert f"those of its parent {small.id} are not in" in caplog.text
 
 
 def test_fewer_images_are_always_the_same_ones(space: SearchSpace, tmp_path: Path) -> None:
@@ -227,6 +297,8 @@ def test_fewer_images_are_always_the_same_ones(space: SearchSpace, tmp_path: Pat
 
 
 def test_what_cannot_be_trained_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="accelerator gpu"):
+        trained(tmp_path, settings=replace(SETTINGS, accelerator="gpu"))
     with pytest.raises(UsageError, match="1 epoch at least"):
         trained(tmp_path, settings=TrainingSettings(epochs=0))
     space = spaces.get("mbv3_tiny", resolutions=(12,), input_channels=3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from edgenas import spaces
 from edgenas.core import ops
 from edgenas.core.architecture import Genes
 from edgenas.lowering.torch import GraphModule
@@ -102,6 +103,42 @@ def test_an_equal_child_is_its_parent(space: SearchSpace) -> None:
     assert weights_digest(child) == weights_digest(parent)
 
 
+SMALL = (
+    "mbv3_tiny",
+    "resnet_tiny",
+    "nas_bench_201",
+    "nas_bench_macro",
+    "dpp_net_tiny",
+    "fbnet_cifar",
+    "mobilenet_v3_small_tiny",
+)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_equal_child_computes_the_same_in_every_family(name: str) -> None:
+    space = spaces.get(name)
+    for row in space.sample(2, np.random.default_rng(5)):
+        parent, child = lively(space, row), GraphModule(space.network(row), seed=3).eval()
+        inherit(child, parent)
+        inputs = images(space, row)
+        with torch.no_grad():
+            assert child(inputs).equal(parent(inputs))
+
+
+@pytest.mark.parametrize("conv", ["conv1x1", "conv3x3", "depthwise3x3"])
+def test_a_dense_cell_that_got_a_layer_computes_what_it_did(conv: str) -> None:
+    space = spaces.get("dpp_net_tiny")
+    layer = {"norm1": "bn_relu", "conv1": conv}
+    small = space.parse({**layer, "n_layers": 1})
+    grown = space.parse({**layer, "n_layers": 2, "norm2": "bn", "conv2": "conv3x3"})
+    parent, child = lively(space, small), GraphModule(space.network(grown), seed=3).eval()
+    inherit(child, parent)
+    inputs = images(space, small)
+    with torch.no_grad():
+        expected, found = parent(inputs), child(inputs)
+    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()))
+
+
 @pytest.mark.parametrize(("groups", "inherits"), [(1, False), (2, True), (8, False)])
 def test_layers_of_other_groups_start_fresh(groups: int, inherits: bool) -> None:
     def net(groups: int, seed: int) -> GraphModule:
@@ -113,6 +150,18 @@ def test_layers_of_other_groups_start_fresh(groups: int, inherits: bool) -> None
     assert inherit(child, parent) == int(inherits)
     expected = parent if inherits else net(2, seed=3)
     assert child.get_parameter("mix.weight").equal(expected.get_parameter("mix.weight"))
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_wider_groups_are_others(groups: int) -> None:
+    def net(width: int, seed: int) -> GraphModule:
+        builder = GraphBuilder((width, 6, 6))
+        builder.conv("mix", width, kernel=3, groups=groups)
+        return GraphModule(builder.graph(), seed=seed)
+
+    child = net(16, seed=3)
+    assert inherit(child, net(8, seed=4)) == 0
+    assert child.get_parameter("mix.weight").equal(net(16, seed=3).get_parameter("mix.weight"))
 
 
 def test_a_classifier_of_other_images_starts_fresh() -> None:

@@ -62,7 +62,7 @@ def trained_accuracy(
         run.space,
         run.dataset,
         candidate_settings(run),
-        folder=run.folder / FOLDER / digest_of({**decisive_candidates(run), **_origin(run)})[:16],
+        folder=run.folder / FOLDER / digest_of(_identity(run, searcher))[:16],
         seed=section.seed,
         n_train_images=section.n_train_images,
         stopping=_rule(section),
@@ -76,14 +76,13 @@ def _names_parents(searcher: Searcher) -> bool:
     return type(searcher).parent is not Searcher.parent
 
 
-def _origin(run: Run) -> dict[str, Any]:
-    import torch
-
+def _identity(run: Run, searcher: Searcher) -> dict[str, Any]:
+    """Return what tells one search's candidates from another's: their weights are inherited."""
     return {
-        "space": run.space.fingerprint,
+        **decisive_candidates(run),
+        "searcher": dict(searcher.identity()),
         "data": run.dataset.fingerprint,
-        "searcher": [run.job.search.algorithm, run.job.search.seed],
-        "torch": torch.__version__,
+        "table": run.model.table.passport.checksum,
     }
 
 
