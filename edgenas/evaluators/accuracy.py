@@ -10,6 +10,7 @@ from edgenas.core.architecture import Architecture
 from edgenas.core.errors import SpaceError, TrainingError
 from edgenas.core.evaluation import Evaluation
 from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.evaluate import accuracy
@@ -70,7 +71,10 @@ class SharedWeightsAccuracy(Evaluator):
             module = extract(self.supernet, self.space, arch.row)
             calibrate(module, self._calibration)
             value = accuracy(module, self.dataset, self._part)
-        # RuntimeError is how torch reports everything, memory included.
-        except (SpaceError, TrainingError, RuntimeError, MemoryError) as error:
+        except (SpaceError, TrainingError) as error:
+            return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")
         return Evaluation(arch, "complete", {"accuracy": value})

@@ -126,11 +126,12 @@ def _corresponds(node: Node, other: Node) -> bool:
 
 def _copy(node: Node, layer: nn.Module, source: nn.Module, ins: _Pairs, outs: _Pairs) -> None:
     if node.op.kind != "batch_norm":
-        weight, given = layer.get_parameter("weight"), source.get_parameter("weight")
+        weight: Tensor = layer.get_parameter("weight").data
+        given: Tensor = source.get_parameter("weight").data
         weight[outs.child] = 0.0
         if node.op.kind == "linear":
             size = weight.shape[1] // node.op.in_shape[0]  # pixels of a channel
-            weight, given = (w.unflatten(1, (-1, size)) for w in (weight, given))
+            weight, given = (w.view(len(w), -1, size) for w in (weight, given))
         elif int(weight.shape[1]) < node.op.in_shape[0]:  # of groups: nothing to choose from
             ins = _Pairs(*([list(range(weight.shape[1]))] * 2))
         if weight.ndim == 4:
