@@ -132,6 +132,11 @@ class Run:
         return tuple(kind for kind in KINDS if kind in {*self.searched_kinds, *named})
 
     @property
+    def shares_weights(self) -> bool:
+        """Whether there is a supernet (see `Job.shares_weights`)."""
+        return self.job.shares_weights
+
+    @property
     def needed_tables(self) -> tuple[TableName, ...]:
         """Every table of the run: latencies on all runtimes, other kinds on the job's own."""
         own = self.job.device.runtime
@@ -374,7 +379,7 @@ class Run:
         if "export" in steps:
             reasons += [exporter.unavailable_reason() for exporter in self.exporters.values()]
         if "train" in steps:
-            if self.job.search.candidates is None:
+            if self.shares_weights:
                 check_shared(self.space)
             reasons += [unavailable_reason("torch"), unavailable_reason("safetensors")]
         missing = list(dict.fromkeys(reason for reason in reasons if reason))

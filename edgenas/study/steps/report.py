@@ -288,11 +288,14 @@ def _data(run: Run) -> DataSummary:
 
 
 def _training(run: Run) -> dict[str, dict[str, Any]]:
-    training, finetuned = run.read(TRAINING), run.read(FINETUNING)
+    finetuned = run.read(FINETUNING)
     if run.job.search.candidates is not None:
         about = decisive_candidates(run)
         candidates = {**about.pop("training"), **about}
         return {"candidates": _plain(candidates), "the pick": _finetuning(finetuned)}
+    if not run.shares_weights:
+        return {"the pick": _finetuning(finetuned)}
+    training = run.read(TRAINING)
     supernet = {**training["settings"], "seed": training["seed"]}
     if "weights" in training:
         return {"imported weights": training["weights"], "fine-tuning": _finetuning(finetuned)}
