@@ -96,9 +96,7 @@ def known_job(run: Path, *changes: tuple[str, str]) -> tuple[tuple[str, str], ..
     """The job with accuracies of what the finished run has evaluated; the first one is best."""
     evaluations = json.loads((run / "search/evaluations.json").read_text())["evaluations"]
     genes = [entry["genes"] for entry in evaluations]
-    lines = [
-        json.dumps({"genes": row, "accuracy": 0.9 - i / 100}) for i, row in enumerate(genes)
-    ]
+    lines = [json.dumps({"genes": row, "accuracy": 0.9 - i / 100}) for i, row in enumerate(genes)]
     path = run.parent / "known.jsonl"
     path.write_text("\n".join(lines))
     return (
@@ -122,9 +120,7 @@ def test_the_pick_of_another_space_is_trained_anew(run: Path) -> None:
     assert sha256_of(run / "model.safetensors") != before
 
 
-def test_a_supernet_outlives_a_job_without_one(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_supernet_outlives_a_job_without_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     supernet, training = run / "train/supernet.safetensors", run / "train/training.json"
     before, told = sha256_of(supernet), training.read_bytes()
     known = known_job(run)

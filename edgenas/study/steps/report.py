@@ -16,6 +16,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.spaces.fold import macs
 from edgenas.study.chain import Step
 from edgenas.study.context import INTERVAL_COVERAGE, Run
+from edgenas.study.other_devices import copy_path
 from edgenas.study.report import (
     BlockCost,
     DataSummary,
@@ -83,14 +84,7 @@ def gather(run: Run) -> ReportData:
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
-        tables=tuple(
-            TableRecord(
-                path=f"tables/{_table_path(run, name).name}",
-                passport=model.table.passport,
-                caveats=model.caveats,
-            )
-            for name, model in run.all_models.items()
-        ),
+        tables=_tables(run),
         data=_data(run),
         training=_training(run),
         steps=_steps(run),
@@ -99,9 +93,19 @@ def gather(run: Run) -> ReportData:
     )
 
 
-def _table_path(run: Run, name: str) -> Path:
-    table = TableName.parse(name)
-    return run.table_path(table.runtime, table.kind)
+def _tables(run: Run) -> tuple[TableRecord, ...]:
+    """Return every table of the run, those of other devices last."""
+    named = {name: TableName.parse(name) for name in run.all_models}
+    paths = {name: run.table_path(one.runtime, one.kind) for name, one in named.items()}
+    paths |= {name: copy_path(run.folder, name.partition(".")[2]) for name in run.other_devices}
+    return tuple(
+        TableRecord(
+            path=f"tables/{paths[name].name}",
+            passport=model.table.passport,
+            caveats=model.caveats,
+        )
+        for name, model in {**run.all_models, **run.other_devices}.items()
+    )
 
 
 def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
@@ -327,7 +331,8 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
     found = []
     if budget_kept(proof) is False:
         found.append("A limit of the budget was not kept; see the proof.")
-    for name, model in run.all_models.items():
+    every = {**run.all_models, **run.other_devices}
+    for name, model in every.items():
         found += [f"The table for {name}: {caveat}." for caveat in model.caveats]
         drift = model.table.passport.drift
         if drift is not None and drift.slow_share > _SLOW_SHARE:
@@ -336,7 +341,7 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
                 f"{drift.slow_share:.0%} of the anchor's visits; intervals are wider for it."
             )
     pick = picked(run)
-    for name, model in run.all_models.items():
+    for name, model in every.items():
         if model.predictions(pick.row[None])[0].coverage == "extrapolated":
             found.append(f"The pick lies outside what the table for {name} was calibrated on.")
     found += _outside(proof)
