@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from edgenas.core.errors import StorageError
-from edgenas.evaluators.predictors.report import PredictorReport
 from edgenas.exporters.manifest import tool_versions
 from edgenas.profiling.progress import Progress
 from edgenas.spaces.fold import macs
@@ -33,11 +32,12 @@ from edgenas.study.report import (
     write_report,
     write_report_data,
 )
-from edgenas.study.steps.candidates import candidate_settings, decisive_candidates
+from edgenas.study.steps.accuracy_sentences import accuracy_sentences
+from edgenas.study.steps.candidates import decisive_candidates
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
-from edgenas.study.steps.search import EVALUATIONS, PREDICTOR_REPORT, read_front
+from edgenas.study.steps.search import EVALUATIONS, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
@@ -80,7 +80,7 @@ def gather(run: Run) -> ReportData:
         evaluations=_evaluations(run),
         progress=_progress(run),
         predicted_accuracy=run.predictor is not None,
-        predictor=_predictor(run),
+        predictor=accuracy_sentences(run),
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
@@ -169,50 +169,6 @@ def _progress(run: Run) -> tuple[ProgressPoint, ...]:
         volume = content["hypervolume"][i]
         points.append(ProgressPoint(n_evaluations=i + 1, hypervolume=volume, best_accuracy=best))
     return tuple(points)
-
-
-def _predictor(run: Run) -> str:
-    """Return how good the predictor is that led the search, if one did."""
-    if run.predictor is not None:
-        return (
-            f"Accuracies are predicted by {Path(str(run.job.search.predictor)).name}; they were "
-            "not measured."
-        )
-    if run.job.search.accuracies is not None:
-        return (
-            f"Accuracies are those in {Path(run.job.search.accuracies).name}; nothing else was "
-            "evaluated."
-        )
-    if run.job.search.candidates is not None:
-        return _candidates(run)
-    if not (run.folder / PREDICTOR_REPORT).exists():
-        return ""
-    report = PredictorReport.model_validate(run.read(PREDICTOR_REPORT))
-    found = report.cross_validated
-    ranks = ", ".join(
-        f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-        for name, one in (("Spearman", found.spearman), ("Kendall", found.kendall))
-    )
-    return (
-        f"The search was led by a predictor; fitted to all {report.n_architectures} evaluated "
-        f"networks, it is a {report.kind.replace('_', ' ')} that errs by {found.mae.value:.2%} on "
-        f"networks left out in turn ({ranks}, {found.coverage:.0%} intervals)."
-    )
-
-
-def _candidates(run: Run) -> str:
-    """Return how candidates were trained, in a sentence."""
-    states = [record["status"] for record in run.read(EVALUATIONS)["evaluations"]]
-    settings, n_train = candidate_settings(run), run.job.search.candidates
-    images = n_train.n_train_images if n_train is not None else None
-    text = (
-        f"Every candidate was trained from fresh weights for {settings.epochs} epochs on "
-        f"{images or len(run.dataset.train):,} images"
-    )
-    n_stopped = states.count("stopped")
-    if n_stopped:
-        text += f", {n_stopped} of {len(states)} not to the end, as others were better by then"
-    return f"{text}. The pick was then trained anew, alone."
 
 
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
