@@ -232,9 +232,7 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
 
 def _caveats(run: Run) -> tuple[str, ...]:
     return tuple(
-        f"table for {name}: {text}"
-        for name, model in run.all_models.items()
-        for text in model.caveats
+        f"table for {name}: {text}" for name, texts in run.caveats.items() for text in texts
     )
 
 

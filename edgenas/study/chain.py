@@ -7,6 +7,7 @@ leaves everything after it alone.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ def _reason(run: Run, record: StepRecord | None, inputs: dict[str, Any]) -> str 
     if record is None:
         return "not done yet"
     if record.digest != digest_of(inputs):
-        return f"changed: {', '.join(_changes(dict(record.inputs), inputs))}"
+        # As they are in the record: tuples are lists there.
+        now = json.loads(json.dumps(inputs))
+        return f"changed: {', '.join(_changes(dict(record.inputs), now))}"
     damaged = run.folder.damaged(record)
     return f"missing or damaged: {', '.join(damaged)}" if damaged else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from functools import cached_property
 from pathlib import Path
@@ -38,10 +37,10 @@ from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.energy import power_of
 from edgenas.runtimes import RUNTIMES, Runtime
 from edgenas.runtimes.base import runtimes_on
-from edgenas.searchers import SEARCHERS
 from edgenas.spaces.base import SearchSpace
-from edgenas.study import optuna_searcher  # noqa: F401  # registers itself
 from edgenas.study.job import Job
+from edgenas.study.job_checks import check_job
+from edgenas.study.other_devices import other_table
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.table_names import TableName
 
@@ -130,6 +129,11 @@ class Run:
         """Those, and what the pick is limited in: the costs that the proof is about."""
         named = {KIND_OF[b.name] for b in self.job.budgets() if b.name in KIND_OF}
         return tuple(kind for kind in KINDS if kind in {*self.searched_kinds, *named})
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether there is a supernet (see `Job.shares_weights`)."""
+        return self.job.shares_weights
 
     @property
     def needed_tables(self) -> tuple[TableName, ...]:
@@ -230,10 +234,21 @@ class Run:
         """
         found: dict[str, CostModel] = {}
         for label, name in self.job.device.also.items():
-            table = CostTable.load(locate(name))
+            table = other_table(self.folder, label, name)
             model = CostModel(self.space, table, coverage=INTERVAL_COVERAGE)
             found[f"{column_of(model.kind)}.{label}"] = model
         return found
+
+    @property
+    def searched_models(self) -> dict[str, CostModel]:
+        """Models that decide a search, by objective: latency, and what it improves and limits.
+
+        What only the pick is limited in, or nobody asked for, changes no search.
+        """
+        every = {**self.cost_models, **self.other_devices}
+        limits = (constraint.name for constraint in self.constraints)
+        names = {column_of("latency"), *self.job.objectives, *limits}
+        return {name: model for name, model in every.items() if name in names}
 
     @property
     def all_models(self) -> dict[str, CostModel]:
@@ -245,6 +260,12 @@ class Run:
             if model.kind != "latency"
         }
         return {**self.models, **others}
+
+    @property
+    def caveats(self) -> dict[str, tuple[str, ...]]:
+        """What anyone who reads the result must be told, by table; those of other devices last."""
+        every = {**self.all_models, **self.other_devices}
+        return {name: model.caveats for name, model in every.items()}
 
     def _model(self, kind: type[M], name: TableName) -> M:
         table = self.table(name)
@@ -262,14 +283,14 @@ class Run:
         return self.models[self.job.device.runtime]
 
     def costs(
-        self, constraints: tuple[Constraint, ...], *, kinds: tuple[Kind, ...] = KINDS
+        self, constraints: tuple[Constraint, ...], *, models: dict[str, CostModel] | None = None
     ) -> CheapCosts:
         """Return counts and predictions of whole populations, and these limits on them.
 
-        Predictions are of those `kinds` that the run has tables of.
+        Predictions are those of `models`; by default of every table of the run.
         """
-        models = {name: one for name, one in self.cost_models.items() if one.kind in kinds}
-        models |= self.other_devices
+        if models is None:
+            models = {**self.cost_models, **self.other_devices}
         counts = ("n_macs", "n_params", "peak_activation_kib")
         names = tuple(dict.fromkeys((*self.job.objectives, *models, *counts)))
         return CheapCosts(self.space, names, models=models, constraints=constraints)
@@ -304,10 +325,10 @@ class Run:
         Raises:
             RegistryError: an unknown space, device, runtime, searcher or target.
             DeviceError: energy is asked for, and the device's description says nothing of power.
-            EdgenasError: data, space, settings or a table that the job names are unusable.
+            EdgenasError: data, space, settings or a table that the job names are unusable, or
+                do not go together (`edgenas.study.job_checks`).
         """
         spaces.SPACES.get(self.job.space.preset)
-        searcher_settings(self.job)
         runtime: type[Runtime] = RUNTIMES.get(self.job.device.runtime)
         if self.job.device.precision not in runtime.precisions:
             raise UsageError(
@@ -317,48 +338,13 @@ class Run:
         for target in self.job.export.targets:
             EXPORTERS.get(target)
         _ = self.device, self.dataset, self.space, self.runtimes, self.predictor, self.accuracies
-        self._check_accuracy()
-        self._check_other_devices()
         if "energy" in self.kinds:
             power_of(self.device)
         for text in self.job.device.tables:
             name = TableName.parse(text)
             RUNTIMES.get(name.runtime)
             self.given_table(name)
-
-    def _check_other_devices(self) -> None:
-        """Refuse costs on devices that no table is named of.
-
-        Raises:
-            UsageError: which one; the message has those that there are.
-        """
-        limits = (budget.name for budget in self.job.budgets())
-        for name in (*self.job.objectives, *limits):
-            if "." in name and name not in self.other_devices:
-                allowed = ", ".join(self.other_devices) or "none, as device.also names no table"
-                raise UsageError(
-                    f"{name}: nothing tells that; name a table of it, device: {{also: "
-                    f"{{{name.partition('.')[2]}: TABLE}}}}; there are: {allowed}"
-                )
-
-    def _check_accuracy(self) -> None:
-        """Refuse images without labels where something has to be learned or judged by them.
-
-        Raises:
-            UsageError: weights are to be trained, or accuracy is to be measured.
-        """
-        if self.dataset.is_labelled:
-            return
-        if self.job.training.weights is None or self.job.finetune.epochs:
-            raise UsageError(
-                f"{self.dataset.name} has no labels to train with; give training.weights (see "
-                "`edgenas ofa import --help`) and leave out finetune.epochs"
-            )
-        if self.predictor is None and self.job.search.accuracies is None:
-            raise UsageError(
-                f"{self.dataset.name} has no labels to measure accuracy with; name a file that "
-                "predicts it: search.predictor, or one that holds it: search.accuracies"
-            )
+        check_job(self)
 
     def check_possible(self, steps: frozenset[str]) -> None:
         """Refuse before any work what cannot be finished.
@@ -374,7 +360,7 @@ class Run:
         if "export" in steps:
             reasons += [exporter.unavailable_reason() for exporter in self.exporters.values()]
         if "train" in steps:
-            if self.job.search.candidates is None:
+            if self.shares_weights:
                 check_shared(self.space)
             reasons += [unavailable_reason("torch"), unavailable_reason("safetensors")]
         missing = list(dict.fromkeys(reason for reason in reasons if reason))
@@ -420,28 +406,3 @@ def make_space(preset: str, settings: dict[str, Any], dataset: ImageDataset | No
         changes.setdefault("input_channels", dataset.image_shape[0])
         changes.setdefault("n_classes", dataset.n_classes)
     return spaces.get(preset, **changes)
-
-
-def searcher_settings(job: Job) -> dict[str, Any]:
-    """Return the settings of the job's searcher.
-
-    Raises:
-        RegistryError: no such searcher.
-        UsageError: a setting that it does not have.
-    """
-    section = job.search
-    kind = SEARCHERS.get(section.algorithm)
-    known = {field.name for field in dataclasses.fields(kind.Settings)}
-    settings = dict(section.settings)
-    if section.population is not None:
-        if "population_size" not in known:
-            raise UsageError(f"search.population: {section.algorithm} has no population")
-        settings["population_size"] = section.population
-    unknown = sorted(set(settings) - known)
-    if unknown:
-        allowed = ", ".join(sorted(known)) or "none"
-        raise UsageError(
-            f"search.settings: {section.algorithm} has no {', '.join(unknown)}; allowed: {allowed}"
-        )
-    kind.Settings(**settings)  # which refuses what cannot be: now, not after training
-    return settings

@@ -179,6 +179,7 @@ class CandidatesSection(FinetuneSection):
     epochs, by all objectives; ``curves`` those whose learning curve may end on the front.
     """
 
+    epochs: int | None = Field(default=None, ge=1)
     n_train_images: int | None = Field(default=None, ge=2)
     """Each is trained on this many of the training images; by default on all."""
     stopping: Literal["halving", "curves", "none"] = "halving"
@@ -331,14 +332,28 @@ class Job(StrictModel):
             raise ValueError(
                 f"{' and '.join(given)}: accuracy comes from one of them; leave out all others"
             )
-        if self.search.candidates is None:
-            return self
-        if self.training != TrainingSection():
+        if given and self.search.n_validation_images is not None:
             raise ValueError(
-                "training beside search.candidates: it is about the supernet, and none is trained "
-                "where every candidate is; leave out the one or the other"
+                f"search.n_validation_images beside {given[0]}: it is about accuracies with shared "
+                "weights, and has no effect here; leave it out"
+            )
+        if not self.shares_weights and self.training != TrainingSection():
+            raise ValueError(
+                f"training beside {given[0]}: it is about the supernet, and none is trained then; "
+                "leave out the one or the other"
             )
         return self
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether there is a supernet: its weights are the pick's, and as a rule the candidates'.
+
+        None is trained where every candidate is, or where accuracies are known already; the pick
+        is trained alone then. Weights that the job names are there in any case.
+        """
+        if self.search.candidates is not None:
+            return False
+        return self.search.accuracies is None or self.training.weights is not None
 
     def all_constraints(self) -> tuple[Constraint, ...]:
         """Return the hard constraints of the search."""

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from edgenas.core.errors import SchemaError, UsageError
+from edgenas.core.files import sha256_of
+from edgenas.oneshot import training as training_module
 from edgenas.study.api import compile_job
 from tests.end_to_end.test_compile import again
 from tests.tiny_job import write_job
@@ -31,7 +33,7 @@ CANDIDATES = (
 def test_candidates_are_trained_and_the_pick_anew(run: Path) -> None:
     done = again(run, *CANDIDATES)
     assert done[:4] == ["train", "search", "pick", "finetune"]
-    assert not (run / "train/supernet.safetensors").exists()
+    assert not json.loads((run / "steps/train.json").read_text())["outputs"]
     evaluations = json.loads((run / "search/evaluations.json").read_text())["evaluations"]
     states = [entry["status"] for entry in evaluations]
     assert set(states) == {"complete", "stopped"}
@@ -72,8 +74,9 @@ def test_accuracies_that_are_known_already_are_looked_up(run: Path) -> None:
     path = run.parent / "known.jsonl"
     lines = [json.dumps({"genes": list(g), "accuracy": value}) for g, value in known.items()]
     path.write_text("\n".join(lines))
+    alone = ("training: {epochs: 1, batch_size: 128}\n", "")
     change = ("population: 6}", f"population: 6, accuracies: {path}}}")
-    assert again(run, change, until="search") == ["search"]
+    assert again(run, alone, change, until="search") == ["train", "search"]
     found = json.loads((run / "search/evaluations.json").read_text())["evaluations"]
     states = [entry["status"] for entry in found]
     assert "complete" in states  # the first proposals are those of the search before
@@ -86,4 +89,63 @@ def test_accuracies_that_are_known_already_are_looked_up(run: Path) -> None:
             assert entry["values"]["accuracy"] == value
     path.write_text('{"genes": [0], "accuracy": 0.5}')
     with pytest.raises(UsageError, match=r"search\.accuracies: .*known\.jsonl: line 1"):
-        again(run, change, until="search")
+        again(run, alone, change, until="search")
+
+
+def known_job(run: Path, *changes: tuple[str, str]) -> tuple[tuple[str, str], ...]:
+    """The job with accuracies of what the finished run has evaluated; the first one is best."""
+    evaluations = json.loads((run / "search/evaluations.json").read_text())["evaluations"]
+    genes = [entry["genes"] for entry in evaluations]
+    lines = [json.dumps({"genes": row, "accuracy": 0.9 - i / 100}) for i, row in enumerate(genes)]
+    path = run.parent / "known.jsonl"
+    path.write_text("\n".join(lines))
+    return (
+        ("training: {epochs: 1, batch_size: 128}\n", ""),
+        ("population: 6}", f"population: 6, accuracies: {path}}}"),
+        ("pick: knee", "pick: n_macs <= 1e9"),
+        *changes,
+    )
+
+
+def test_the_pick_of_another_space_is_trained_anew(run: Path) -> None:
+    """Its genes are the same, the network is not."""
+    job = known_job(run)
+    again(run, *job, until="finetune")
+    pick = json.loads((run / "pick.json").read_text())
+    before = sha256_of(run / "model.safetensors")
+    larger = known_job(run, ("resolutions: [16, 20]", "resolutions: [20, 24]"))
+    done = again(run, *larger, until="finetune")
+    assert json.loads((run / "pick.json").read_text())["genes"] == pick["genes"]
+    assert "finetune" in done
+    assert sha256_of(run / "model.safetensors") != before
+
+
+def test_a_supernet_outlives_a_job_without_one(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    supernet, training = run / "train/supernet.safetensors", run / "train/training.json"
+    before, told = sha256_of(supernet), training.read_bytes()
+    known = known_job(run)
+    assert again(run, *known)[:4] == ["train", "search", "pick", "finetune"]
+    assert sha256_of(supernet) == before
+    report = json.loads((run / "report.json").read_text())
+    assert set(report["training"]) == {"the pick"}
+    assert again(run, *known) == []
+
+    # Back again: what lies there is what this job would train.
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "train_supernet", _untrainable)
+        assert {"train", "search", "finetune"} <= set(again(run))
+    assert (sha256_of(supernet), training.read_bytes()) == (before, told)
+
+    # Another training, or a damaged file, is another supernet.
+    again(run, *known, until="train")
+    other = ("training: {epochs: 1,", "training: {seed: 1, epochs: 1,")
+    assert again(run, other, until="train") == ["train"]
+    assert sha256_of(supernet) != before
+    again(run, *known, until="train")
+    supernet.write_bytes(b"scratched")
+    assert again(run, other, until="train") == ["train"]
+    assert supernet.stat().st_size > 1000
+
+
+def _untrainable(*args: object, **settings: object) -> list[float]:
+    raise AssertionError("trained again")

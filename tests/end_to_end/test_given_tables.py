@@ -8,11 +8,8 @@ import pytest
 
 from edgenas.cli import main
 from edgenas.core.errors import TableMismatchError, UsageError
-from edgenas.costs.importers import ColumnsImporter, Published, import_table
-from edgenas.costs.importers.columns import ColumnMapping
-from edgenas.costs.table import CostTable, passport_path
+from edgenas.costs.table import passport_path
 from edgenas.exporters.manifest import read_manifest
-from edgenas.spaces import from_parameters
 from edgenas.study import api
 from edgenas.study.run_folder import RunFolder
 from tests.tiny_job import write_job
@@ -28,22 +25,6 @@ def foreign(run: Path, tmp_path: Path) -> Path:
     path.write_bytes(own.read_bytes())
     meta = re.sub("match_key: .*", f"match_key: {OTHER}", passport_path(own).read_text())
     passport_path(path).write_text(meta)
-    return path
-
-
-@pytest.fixture
-def published(run: Path, tmp_path: Path) -> Path:
-    """The run's own costs, as if somebody had published them."""
-    table = CostTable.load(run / "tables/onnxruntime-float32.csv")
-    lines = [f'"{row.operator}",{row.cost}' for row in table.rows.values()]
-    (tmp_path / "lab.csv").write_text("\n".join(["key,ms", *lines]))
-    importer = ColumnsImporter(
-        ColumnMapping(schema_version=1, cost="ms", unit="ms", operator="key")
-    )
-    space = from_parameters(table.passport.space.parameters)
-    path = tmp_path / "published.csv"
-    found = import_table(importer, [tmp_path / "lab.csv"], space, Published("Lab board"))
-    found.table.save(path)
     return path
 
 

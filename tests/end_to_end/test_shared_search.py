@@ -15,6 +15,30 @@ from tests.tiny_job import write_job
 pytestmark = pytest.mark.slow
 N = 24
 
+_MEETING = """
+import sys, time
+from pathlib import Path
+from edgenas.cli import main
+from edgenas.evaluators.accuracy import SharedWeightsAccuracy
+
+mine, other = map(Path, sys.argv[1:3])
+evaluate, deadline_s = SharedWeightsAccuracy.evaluate, time.monotonic() + 100
+
+
+def meeting(self, archs):
+    mine.touch()
+    while not other.exists():
+        if time.monotonic() > deadline_s:
+            sys.exit("the other process evaluates nothing")
+        time.sleep(0.01)
+    return evaluate(self, archs)
+
+
+SharedWeightsAccuracy.evaluate = meeting
+sys.exit(main(sys.argv[3:]))
+"""
+"""The command line, whose first evaluation waits until another process has begun one, too."""
+
 
 def test_two_copies_of_a_run_search_together(run: Path, tmp_path: Path, repository: Path) -> None:
     other = shutil.copytree(run, tmp_path / "other")
@@ -24,14 +48,17 @@ def test_two_copies_of_a_run_search_together(run: Path, tmp_path: Path, reposito
     )
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", "edgenas.cli", "search", str(job), "--out", str(out), "-q"],
+            [
+                *(sys.executable, "-c", _MEETING, str(tmp_path / mine), str(tmp_path / theirs)),
+                *("search", str(job), "--out", str(out), "-q"),
+            ],
             cwd=repository,
             env={**os.environ, "PYTHONPATH": str(repository)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for out in (run, other)
+        for out, mine, theirs in ((run, "one", "two"), (other, "two", "one"))
     ]
     outputs = [child.communicate(timeout=200)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], outputs
@@ -44,4 +71,4 @@ def test_two_copies_of_a_run_search_together(run: Path, tmp_path: Path, reposito
     evaluated = [trial for trial in trials if "evaluation" in trial.user_attrs]
     assert len(evaluated) == N
     workers = {trial.user_attrs["claim"]["pid"] for trial in evaluated}
-    assert workers <= {child.pid for child in children}
+    assert workers == {child.pid for child in children}

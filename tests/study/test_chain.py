@@ -79,6 +79,14 @@ def test_changed_setting_redoes_what_depends_on_it(workshop: Workshop) -> None:
     assert workshop.reason("c") == "changed: b"
 
 
+def test_only_what_has_changed_is_named(workshop: Workshop) -> None:
+    workshop.settings["a"] = {"phases": ({"epochs": 1, "sizes": (3, 5)},), "seed": 1}
+    workshop.go()
+    workshop.settings["a"] = {"phases": ({"epochs": 1, "sizes": (3, 5)},), "seed": 2}
+    assert workshop.go() == "a"
+    assert workshop.reason("a") == "changed: setting.seed"
+
+
 def test_same_result_leaves_the_rest_alone(workshop: Workshop) -> None:
     workshop.go()
     workshop.settings["a"] = 2

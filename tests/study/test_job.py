@@ -15,7 +15,7 @@ from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.study.api import with_tables
-from edgenas.study.context import Run, searcher_settings
+from edgenas.study.context import Run
 from edgenas.study.job import (
     DataSection,
     Job,
@@ -25,6 +25,7 @@ from edgenas.study.job import (
     TrainingSection,
     load_job,
 )
+from edgenas.study.job_checks import searcher_settings
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.table_names import TableName
 from tests.tiny_job import TINY_JOB, write_job

@@ -35,7 +35,7 @@ def decisive_source(run: Run) -> dict[str, Any]:
 
 def weights_source(run: Run) -> dict[str, Any]:
     """Return the hash of the weights that all candidates share, if they do."""
-    if run.job.search.candidates is not None:
+    if not run.shares_weights:
         return {}
     return {"supernet": sha256_of(run.folder / SUPERNET)}
 

@@ -36,7 +36,7 @@ def load_model(run: Run) -> GraphModule:
 def _settings(run: Run) -> TrainingSettings:
     """Return how the pick is trained on: not at all where its weights come from elsewhere."""
     dataset = run.dataset
-    if run.job.search.candidates is not None:
+    if not run.shares_weights:
         whole = preset("supernet", dataset.name, len(dataset.train))
         return run.job.finetune.over(whole.alone())
     usual = preset("finetune", dataset.name, len(dataset.train))
@@ -48,6 +48,7 @@ def _settings(run: Run) -> TrainingSettings:
 def _inputs(run: Run) -> dict[str, Any]:
     return {
         "data": run.dataset.fingerprint,
+        "space": run.space.fingerprint,  # the same genes are another network in another space
         "finetune": decisive(_settings(run)),
         "seed": run.job.finetune.seed,
         "genes": list(picked(run).genes),
@@ -59,8 +60,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     from edgenas.oneshot.evaluate import accuracy
 
     settings, arch = _settings(run), picked(run)
-    alone = run.job.search.candidates is not None
-    module = _alone(run, progress) if alone else _finetuned(run, progress)
+    module = _finetuned(run, progress) if run.shares_weights else _alone(run, progress)
     module.eval()
     found = None
     if run.dataset.is_labelled:

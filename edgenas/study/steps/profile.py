@@ -27,6 +27,7 @@ from edgenas.profiling.retrying import N_RETRIES
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
+from edgenas.study.other_devices import RECORD, copy_path, other_table
 from edgenas.study.table_names import TableName
 
 
@@ -53,13 +54,23 @@ def existing_table(  # noqa: PLR0913
 
 def _inputs(run: Run) -> dict[str, Any]:
     """The tables decide; how they were made stands in their passports."""
+    also = {
+        label: {"named": name, "checksum": _other(run, label).passport.checksum}
+        for label, name in run.job.device.also.items()
+    }
     return {
         "space": run.space.fingerprint,
         "device": run.device.fingerprint.match_key,
         "precision": run.job.device.precision,
         "tables": {str(name): _checksum(run, name) for name in run.needed_tables},
         "accept_mismatch": sorted(run.job.device.accept_mismatch),
+        **({"also": also} if also else {}),
     }
+
+
+def _other(run: Run, label: str) -> CostTable:
+    """Return the table of another device."""
+    return other_table(run.folder, label, run.job.device.also[label])
 
 
 def _ready(run: Run, name: TableName) -> CostTable | None:
@@ -122,7 +133,9 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         progress=progress,
     )
     tables = {name: table or made[name.kind] for name, table in found.items()}
-    outputs = [path for name, table in tables.items() for path in _copy(run, name, table)]
+    copies = {run.table_path(name.runtime, name.kind): table for name, table in tables.items()}
+    copies |= {copy_path(run.folder, label): _other(run, label) for label in run.job.device.also}
+    outputs = [path for copy, table in copies.items() for path in _keep(table, copy)]
     run.forget_tables()
     return outputs
 
@@ -136,10 +149,9 @@ def _known(run: Run, runtime: str) -> Known:
     return known_rows(run.space, asked, slug=run.device.fingerprint.slug, shipped=shipped)
 
 
-def _copy(run: Run, name: TableName, table: CostTable) -> list[Path]:
+def _keep(table: CostTable, copy: Path) -> list[Path]:
     """Keep a table in the run; return its files."""
-    source, copy = Path(table.source), run.table_path(name.runtime, name.kind)
-    write_bytes(copy, source.read_bytes())
+    write_bytes(copy, Path(table.source).read_bytes())
     # Not the file's: a table that was cut off between its rows and their passport still loads.
     write_text(passport_path(copy), dump_yaml(table.passport.model_dump(mode="json")))
     return [copy, passport_path(copy)]
@@ -162,7 +174,7 @@ def _summary(run: Run) -> str:
 
 
 PROFILE = Step(
-    name="profile",
+    name=RECORD,
     needs=(),
     version=1,
     inputs=_inputs,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgenas.core.architecture import Architecture
 from edgenas.core.files import sha256_of
 from edgenas.core.objective import Constraint
 from edgenas.costs.kinds import KIND_OF
@@ -12,7 +13,7 @@ from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.study.context import INTERVAL_COVERAGE, Run
 from edgenas.study.steps.export import EXPORT, model_path
 from edgenas.study.steps.finetune import FINETUNING
-from edgenas.study.steps.pick import PICK
+from edgenas.study.steps.pick import PICK, picked
 from edgenas.study.steps.search import read_front
 
 PROOF = "proof.json"
@@ -33,12 +34,12 @@ def make_proof(run: Run) -> dict[str, Any]:
         "precision": run.job.device.precision,
         "interval_coverage": INTERVAL_COVERAGE,
         "budgets": [str(budget) for budget in run.job.budgets()],
-        "caveats": {name: list(model.caveats) for name, model in run.all_models.items()},
+        "caveats": {name: list(texts) for name, texts in run.caveats.items()},
         "architecture": {key: pick[key] for key in ("id", "space", "genes", "config")},
         "validation_accuracy": finetuned["validation_accuracy"],
         "test_accuracy": export["test_accuracy"],
         "n_test": export["n_test"],
-        "limits": _limits(run, {**pick["values"], **_tested(export)}),
+        "limits": _limits(run, picked(run), {**pick["values"], **_tested(export)}),
         "files": [_file(run, target, timings) for target in run.exporters],
         "front": _front(run, timings),
     }
@@ -69,21 +70,28 @@ def _measured_budgets(run: Run) -> list[Constraint]:
     return [budget for budget in run.job.budgets() if budget.name in KIND_OF]
 
 
-def _limits(run: Run, values: Mapping[str, float]) -> list[dict[str, Any]]:
+def _limits(run: Run, arch: Architecture, values: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return the budgets on what is not measured, and what the result has of them.
 
-    What another device takes is predicted by its table, and ``predicted`` says so.
+    What another device takes is predicted by its table, and ``predicted`` says so. Where such a
+    limit has a confidence, ``value`` is the upper end of the prediction.
     """
-    return [
-        {
-            "budget": str(budget),
-            "value": values[budget.name],
-            "kept": budget.violation(values[budget.name]) <= 0,
-            "predicted": budget.name in run.other_devices,
-        }
-        for budget in run.job.budgets()
-        if budget.name not in KIND_OF
-    ]
+    found = []
+    for budget in run.job.budgets():
+        if budget.name in KIND_OF:
+            continue
+        value, other = values[budget.name], run.other_devices.get(budget.name)
+        if other is not None:
+            value = float(other.upper(arch.row[None], budget.confidence)[0])
+        found.append(
+            {
+                "budget": str(budget),
+                "value": value,
+                "kept": budget.violation(value) <= 0,
+                "predicted": other is not None,
+            }
+        )
+    return found
 
 
 def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

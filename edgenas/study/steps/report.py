@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgenas.core.errors import StorageError
-from edgenas.evaluators.predictors.report import PredictorReport
 from edgenas.exporters.manifest import tool_versions
 from edgenas.profiling.progress import Progress
 from edgenas.spaces.fold import macs
 from edgenas.study.chain import Step
 from edgenas.study.context import INTERVAL_COVERAGE, Run
+from edgenas.study.other_devices import copy_path
 from edgenas.study.report import (
     BlockCost,
     DataSummary,
@@ -32,11 +32,12 @@ from edgenas.study.report import (
     write_report,
     write_report_data,
 )
-from edgenas.study.steps.candidates import candidate_settings, decisive_candidates
+from edgenas.study.steps.accuracy_sentences import accuracy_sentences
+from edgenas.study.steps.candidates import decisive_candidates
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
-from edgenas.study.steps.search import EVALUATIONS, PREDICTOR_REPORT, read_front
+from edgenas.study.steps.search import EVALUATIONS, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
@@ -79,18 +80,11 @@ def gather(run: Run) -> ReportData:
         evaluations=_evaluations(run),
         progress=_progress(run),
         predicted_accuracy=run.predictor is not None,
-        predictor=_predictor(run),
+        predictor=accuracy_sentences(run),
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
-        tables=tuple(
-            TableRecord(
-                path=f"tables/{_table_path(run, name).name}",
-                passport=model.table.passport,
-                caveats=model.caveats,
-            )
-            for name, model in run.all_models.items()
-        ),
+        tables=_tables(run),
         data=_data(run),
         training=_training(run),
         steps=_steps(run),
@@ -99,9 +93,19 @@ def gather(run: Run) -> ReportData:
     )
 
 
-def _table_path(run: Run, name: str) -> Path:
-    table = TableName.parse(name)
-    return run.table_path(table.runtime, table.kind)
+def _tables(run: Run) -> tuple[TableRecord, ...]:
+    """Return every table of the run, those of other devices last."""
+    named = {name: TableName.parse(name) for name in run.all_models}
+    paths = {name: run.table_path(one.runtime, one.kind) for name, one in named.items()}
+    paths |= {name: copy_path(run.folder, name.partition(".")[2]) for name in run.other_devices}
+    return tuple(
+        TableRecord(
+            path=f"tables/{paths[name].name}",
+            passport=model.table.passport,
+            caveats=model.caveats,
+        )
+        for name, model in {**run.all_models, **run.other_devices}.items()
+    )
 
 
 def _front(run: Run, proof: dict[str, Any]) -> tuple[FrontMember, ...]:
@@ -165,50 +169,6 @@ def _progress(run: Run) -> tuple[ProgressPoint, ...]:
         volume = content["hypervolume"][i]
         points.append(ProgressPoint(n_evaluations=i + 1, hypervolume=volume, best_accuracy=best))
     return tuple(points)
-
-
-def _predictor(run: Run) -> str:
-    """Return how good the predictor is that led the search, if one did."""
-    if run.predictor is not None:
-        return (
-            f"Accuracies are predicted by {Path(str(run.job.search.predictor)).name}; they were "
-            "not measured."
-        )
-    if run.job.search.accuracies is not None:
-        return (
-            f"Accuracies are those in {Path(run.job.search.accuracies).name}; nothing else was "
-            "evaluated."
-        )
-    if run.job.search.candidates is not None:
-        return _candidates(run)
-    if not (run.folder / PREDICTOR_REPORT).exists():
-        return ""
-    report = PredictorReport.model_validate(run.read(PREDICTOR_REPORT))
-    found = report.cross_validated
-    ranks = ", ".join(
-        f"{name} {one.value:.3f} [{one.low:.3f}, {one.high:.3f}]"
-        for name, one in (("Spearman", found.spearman), ("Kendall", found.kendall))
-    )
-    return (
-        f"The search was led by a predictor; fitted to all {report.n_architectures} evaluated "
-        f"networks, it is a {report.kind.replace('_', ' ')} that errs by {found.mae.value:.2%} on "
-        f"networks left out in turn ({ranks}, {found.coverage:.0%} intervals)."
-    )
-
-
-def _candidates(run: Run) -> str:
-    """Return how candidates were trained, in a sentence."""
-    states = [record["status"] for record in run.read(EVALUATIONS)["evaluations"]]
-    settings, n_train = candidate_settings(run), run.job.search.candidates
-    images = n_train.n_train_images if n_train is not None else None
-    text = (
-        f"Every candidate was trained from fresh weights for {settings.epochs} epochs on "
-        f"{images or len(run.dataset.train):,} images"
-    )
-    n_stopped = states.count("stopped")
-    if n_stopped:
-        text += f", {n_stopped} of {len(states)} not to the end, as others were better by then"
-    return f"{text}. The pick was then trained anew, alone."
 
 
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
@@ -288,11 +248,14 @@ def _data(run: Run) -> DataSummary:
 
 
 def _training(run: Run) -> dict[str, dict[str, Any]]:
-    training, finetuned = run.read(TRAINING), run.read(FINETUNING)
+    finetuned = run.read(FINETUNING)
     if run.job.search.candidates is not None:
         about = decisive_candidates(run)
         candidates = {**about.pop("training"), **about}
         return {"candidates": _plain(candidates), "the pick": _finetuning(finetuned)}
+    if not run.shares_weights:
+        return {"the pick": _finetuning(finetuned)}
+    training = run.read(TRAINING)
     supernet = {**training["settings"], "seed": training["seed"]}
     if "weights" in training:
         return {"imported weights": training["weights"], "fine-tuning": _finetuning(finetuned)}
@@ -324,7 +287,8 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
     found = []
     if budget_kept(proof) is False:
         found.append("A limit of the budget was not kept; see the proof.")
-    for name, model in run.all_models.items():
+    every = {**run.all_models, **run.other_devices}
+    for name, model in every.items():
         found += [f"The table for {name}: {caveat}." for caveat in model.caveats]
         drift = model.table.passport.drift
         if drift is not None and drift.slow_share > _SLOW_SHARE:
@@ -333,7 +297,7 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
                 f"{drift.slow_share:.0%} of the anchor's visits; intervals are wider for it."
             )
     pick = picked(run)
-    for name, model in run.all_models.items():
+    for name, model in every.items():
         if model.predictions(pick.row[None])[0].coverage == "extrapolated":
             found.append(f"The pick lies outside what the table for {name} was calibrated on.")
     found += _outside(proof)

@@ -11,6 +11,7 @@ from edgenas.core.architecture import Architecture, population
 from edgenas.core.errors import DataError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
+from edgenas.costs.kinds import column_of
 from edgenas.evaluators.combined import CombinedEvaluator
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.evaluators.predictors import AccuracyPredictor, fit_predictor, save_predictor
@@ -19,7 +20,8 @@ from edgenas.profiling.progress import Progress
 from edgenas.searchers import PredictorSearcher, SearchProblem, make_searcher
 from edgenas.searchers.problem import Cheap
 from edgenas.study.chain import Step
-from edgenas.study.context import Run, searcher_settings
+from edgenas.study.context import Run
+from edgenas.study.job_checks import searcher_settings
 from edgenas.study.loop import Progress as SearchProgress
 from edgenas.study.loop import SearchResult, reference_values, run_search, summarize
 from edgenas.study.picking import front, front_rows
@@ -76,12 +78,8 @@ def _decisive(run: Run) -> dict[str, Any]:
 
 def _tables(run: Run) -> dict[str, Any]:
     """Return the checksums of the tables that the search looks at."""
-    others = {
-        name: model.table.passport.checksum
-        for name, model in run.cost_models.items()
-        if model.kind != "latency" and model.kind in run.searched_kinds
-    }
-    others |= {name: one.table.passport.checksum for name, one in run.other_devices.items()}
+    others = {name: one.table.passport.checksum for name, one in run.searched_models.items()}
+    others.pop(column_of("latency"))
     found: dict[str, Any] = {"table": run.model.table.passport.checksum}
     return found | ({"tables": others} if others else {})
 
@@ -98,7 +96,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     context = {**weights_source(run), **_tables(run)}
     decisive = {**_decisive(run), **context}
-    costs = run.costs(run.constraints, kinds=run.searched_kinds)
+    costs = run.costs(run.constraints, models=run.searched_models)
     problem = SearchProblem(
         run.space,
         run.objectives,
@@ -170,12 +168,7 @@ def _write(run: Run, result: SearchResult) -> list[Path]:
             "exhausted": result.exhausted,
         },
     )
-    ends = [
-        name
-        for name, model in run.cost_models.items()
-        if model.has_intervals and model.kind in run.searched_kinds
-    ]
-    ends += [name for name, model in run.other_devices.items() if model.has_intervals]
+    ends = [name for name, model in run.searched_models.items() if model.has_intervals]
     rows = front_rows(
         result.front, run.objectives, upper=run.costs(()).upper, names=ends, confidence=0.9
     )

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgenas.core.files import write_json
+from edgenas.core.errors import StorageError
+from edgenas.core.files import sha256_of, write_json
 from edgenas.oneshot.description import load_description
 from edgenas.oneshot.phases import phases_of
 from edgenas.oneshot.settings import TrainingSettings, preset
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from edgenas.oneshot.optimisation import OnStep, StepReport
     from edgenas.oneshot.supernet import Supernet
 
+_VERSION = 2
 TRAINING = "train/training.json"
 TIMING = "train/timing.json"
 """Seconds a step: told in the report, and no output, as no two runs take the same time."""
@@ -81,7 +83,7 @@ def _by_phase(run: Run, settings: TrainingSettings, losses: list[float]) -> dict
 
 
 def _inputs(run: Run) -> dict[str, Any]:
-    if run.job.search.candidates is not None:
+    if not run.shares_weights:
         return {"supernet": None}
     if run.job.training.weights is not None:
         described = load_description(Path(run.job.training.weights))
@@ -95,12 +97,12 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    if run.job.search.candidates is not None:
-        (run.folder / SUPERNET).unlink(missing_ok=True)  # another job's
-        write_json(run.folder / TRAINING, {"supernet": None})
-        return [run.folder / TRAINING]
+    if not run.shares_weights:
+        return []  # a supernet that lies there is an earlier job's, which may come back
     if run.job.training.weights is not None:
         return _take_over(run, Path(run.job.training.weights))
+    if _is_trained(run):
+        return [run.folder / SUPERNET, run.folder / TRAINING]
     from edgenas.oneshot.supernet import Supernet, save_supernet
     from edgenas.oneshot.training import train_supernet
 
@@ -125,6 +127,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
             "losses": losses,
             **_by_phase(run, settings, losses),
             "validation_accuracy": _extremes(run, supernet, settings),
+            "made_from": _made_from(run),
+            "sha256": sha256_of(run.folder / SUPERNET),
         },
     )
     if times_s:
@@ -133,6 +137,25 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     drop_checkpoints(run, "supernet")
     run.__dict__.pop("supernet", None)
     return [run.folder / SUPERNET, run.folder / TRAINING]
+
+
+def _made_from(run: Run) -> str:
+    """Return a hash of all that decides the trained supernet."""
+    return digest_of({"version": _VERSION, **_inputs(run)})
+
+
+def _is_trained(run: Run) -> bool:
+    """Return whether the supernet that this job trains lies there, whole, since an earlier job.
+
+    The step's record cannot tell: a job without a supernet has been in the folder since.
+    """
+    try:
+        training = run.read(TRAINING)
+        made_from, sha256 = training["made_from"], training["sha256"]
+    except (StorageError, KeyError, TypeError):
+        return False
+    path = run.folder / SUPERNET
+    return made_from == _made_from(run) and path.is_file() and sha256_of(path) == sha256
 
 
 def _take_over(run: Run, weights: Path) -> Sequence[Path]:
@@ -183,9 +206,9 @@ def _extremes(run: Run, supernet: Supernet, settings: TrainingSettings) -> dict[
 
 
 def _summary(run: Run) -> str:
+    if not run.shares_weights:
+        return "no supernet: the search needs none"
     training = run.read(TRAINING)
-    if "supernet" in training:
-        return "no supernet: the search trains every candidate"
     found = training["validation_accuracy"]
     shares = [
         f"{name} {found[name]:.1%}" for name in ("largest", "smallest") if found[name] is not None
@@ -201,4 +224,4 @@ def _summary(run: Run) -> str:
     return f"{text}validation accuracy: {', '.join(shares)}"
 
 
-TRAIN = Step(name="train", needs=(), version=2, inputs=_inputs, make=_make, summary=_summary)
+TRAIN = Step(name="train", needs=(), version=_VERSION, inputs=_inputs, make=_make, summary=_summary)
