@@ -107,8 +107,11 @@ def known_job(run: Path, *changes: tuple[str, str]) -> tuple[tuple[str, str], ..
     )
 
 
-def test_the_pick_of_another_space_is_trained_anew(run: Path) -> None:
+def test_the_pick_of_another_space_is_trained_anew(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its genes are the same, the network is not."""
+    monkeypatch.setenv("EDGENAS_HOME", str(run.parent / "home"))  # for the other space's tables
     job = known_job(run)
     again(run, *job, until="finetune")
     pick = json.loads((run / "pick.json").read_text())

@@ -1,12 +1,9 @@
 """The step that gives a run its tables."""
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 from edgenas.costs.table import CostTable, passport_path
 from edgenas.study.steps import profile as step
-from edgenas.study.table_names import TableName
 
 
 def test_a_table_whose_passport_waits_is_copied_whole(tmp_path: Path, repository: Path) -> None:
@@ -19,7 +16,6 @@ def test_a_table_whose_passport_waits_is_copied_whole(tmp_path: Path, repository
     passport = passport_path(shipped).read_bytes()
     source.with_name("x.meta.yaml.new").write_bytes(passport)
     table = CostTable.load(source)
-    run: Any = SimpleNamespace(table_path=lambda runtime, kind: copy)
-    files = step._copy(run, TableName("onnxruntime"), table)
+    files = step._keep(table, copy)
     assert files == [copy, passport_path(copy)]
     assert CostTable.load(copy).passport == table.passport
