@@ -17,7 +17,9 @@ EdgenasError
 │   └── OtherDeviceError   another device answers where the one that is asked was
 ├── MissingExtraError      an optional package that is not installed
 ├── DataError              a data set that cannot be read or used
-├── TrainingError          a loss or an output of a network is not finite
+├── TrainingError          training cannot be carried out, or a network's outputs are not finite
+│   ├── DivergedError      its loss is not finite
+│   └── FatalCandidateError it has killed its process several times
 ├── ExportError            a network that cannot be written to a target
 ├── ValidationError        an exported file that does not do what the trained network does
 ├── StorageError           a run folder or storage that cannot be read, written or resumed
@@ -121,6 +123,10 @@ class DataError(EdgenasError):
 
 class TrainingError(EdgenasError):
     """Training diverged, or a network's outputs are not finite."""
+
+
+class FatalCandidateError(TrainingError):
+    """Several processes have ended while they trained a candidate, and said nothing."""
 
 
 class DivergedError(TrainingError):

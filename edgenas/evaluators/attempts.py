@@ -11,17 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgenas.core.errors import TrainingError
+from edgenas.core.errors import FatalCandidateError
 from edgenas.core.files import write_json
 from edgenas.hardware.processes import this_host
 from edgenas.hardware.signals import ending_by_signals
 
 MAX_DEATHS = 3
 """That many processes may end at the same place before the candidate is blamed."""
-
-
-class FatalCandidateError(TrainingError):
-    """Several processes have ended while they trained a candidate, and said nothing."""
 
 
 @contextmanager

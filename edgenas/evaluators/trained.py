@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas.core.architecture import Architecture, Genes
-from edgenas.core.errors import DivergedError, SpaceError, UsageError
+from edgenas.core.errors import DivergedError, FatalCandidateError, SpaceError, UsageError
 from edgenas.core.evaluation import Evaluation, Status
-from edgenas.evaluators.attempts import FatalCandidateError, attempt
+from edgenas.evaluators.attempts import attempt
 from edgenas.evaluators.base import Evaluator
 from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.evaluators.notes import CandidateFiles

@@ -68,10 +68,9 @@ class BudgetProgram:
                 raise SpaceError("a limit is on a cost that is a maximum over the factors")
             for table, other in zip(tables, limit_fold.tables, strict=True):
                 table[other + limit_fold.offset > limit] = _FORBIDDEN
-        together = groups(self.space)
         self._steps = eliminate(
             self.space,
-            [np.sum([tables[i] for i in places], axis=0) for places in together.values()],
+            [np.sum([tables[i] for i in places], axis=0) for _, places in groups(self.space)],
         )
 
     def least(self) -> tuple[float, Genes]:
@@ -198,15 +197,20 @@ class BudgetProgram:
         return ways[::-1], bins, n_bins
 
 
-def groups(space: SearchSpace) -> dict[tuple[str, ...], list[int]]:
-    """Return the places of the factors that read the same genes, by these, in network order.
+def groups(space: SearchSpace) -> list[tuple[tuple[str, ...], list[int]]]:
+    """Return the genes that factors read and the places of these factors, in network order.
 
-    They are eliminated together: all genes of a cell that a network repeats would stay open between
-    its stages.
+    Factors that read the same genes, several of them, are eliminated together: all genes of a cell
+    that a network repeats would stay open between its stages. One gene costs nothing to keep open,
+    so such factors stay where they are, and so do the random draws of spaces without cells.
     """
-    found: dict[tuple[str, ...], list[int]] = {}
+    found: list[tuple[tuple[str, ...], list[int]]] = []
     for place, factor in enumerate(space.factors):
-        found.setdefault(factor.genes, []).append(place)
+        together = [places for genes, places in found if len(genes) > 1 and genes == factor.genes]
+        if together:
+            together[0].append(place)
+        else:
+            found.append((factor.genes, [place]))
     return found
 
 
@@ -222,7 +226,7 @@ def eliminate(space: SearchSpace, tables: list[npt.NDArray[np.float64]]) -> list
     """
     terms = [
         (tuple(space.index[name] for name in genes), table)
-        for genes, table in zip(groups(space), tables, strict=True)
+        for (genes, _), table in zip(groups(space), tables, strict=True)
     ]
     terms += [((gene,), np.zeros(space.n_options[gene])) for gene in range(space.n_genes)]
     terms = _with_conditions(space, terms, _links(space))

@@ -18,9 +18,15 @@ import torch
 
 from edgenas import spaces
 from edgenas.core.architecture import Architecture
-from edgenas.core.errors import DataError, SpaceError, TrainingError, UsageError
+from edgenas.core.errors import (
+    DataError,
+    FatalCandidateError,
+    SpaceError,
+    TrainingError,
+    UsageError,
+)
 from edgenas.core.evaluation import Evaluation
-from edgenas.evaluators.attempts import MAX_DEATHS, FatalCandidateError, attempt
+from edgenas.evaluators.attempts import MAX_DEATHS, attempt
 from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.evaluators.stopping import Curve, StoppingRule, SuccessiveHalving
 from edgenas.evaluators.trained import TrainedAccuracy

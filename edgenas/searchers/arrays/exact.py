@@ -251,8 +251,8 @@ def _is_maximum(quantity: Additive) -> bool:
 def _steps(space: SearchSpace, tracked: Sequence[tuple[Additive, float]]) -> list[_ValuedStep]:
     """Return the elimination steps with the values of every quantity."""
     numbers, place = [], 1  # 0 is a step of no factor
-    for first, *_ in groups(space).values():
-        size = len(space.combination_ops[first])
+    for _, places in groups(space):
+        size = len(space.combination_ops[places[0]])
         numbers.append(np.arange(place, place + size, dtype=np.float64))
         place += size
     return [_valued(step, tracked) for step in eliminate(space, numbers)]
@@ -261,8 +261,9 @@ def _steps(space: SearchSpace, tracked: Sequence[tuple[Additive, float]]) -> lis
 def _tables(quantity: Fold) -> Floats:
     """Return what every combination of every group of factors adds, behind nothing."""
     join, nothing = (np.max, -np.inf) if quantity.how == "max" else (np.sum, 0.0)
-    together = groups(quantity.space).values()
-    parts = (join([quantity.tables[i] for i in places], axis=0) for places in together)
+    parts = (
+        join([quantity.tables[i] for i in places], axis=0) for _, places in groups(quantity.space)
+    )
     return np.concatenate([[nothing], *parts])
 
 
