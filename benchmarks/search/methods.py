@@ -14,6 +14,11 @@ PEERS = ("optuna_nsga2", "optuna_tpe", "pymoo_nsga2")
 _LEFT_OUT = ("optuna", "predictor")
 """The first is a peer already; the second selects over a whole supernet, see `once_for_all`."""
 
+_MOST_ASKED = 20
+"""A peer that has proposed so many times the evaluations has ended, with what it had."""
+
+_MOST_REPEATS = 5
+
 Order = Callable[[Known, int, int], Genes]
 """From a problem, a seed and a number: what was evaluated, in order, shape (n, n_genes)."""
 
@@ -48,7 +53,11 @@ def _ours(name: str) -> Order:
 
 
 def _optuna(sampler: str) -> Order:
-    """Return a sampler of Optuna with its defaults; repeats are answered and count nothing."""
+    """Return a sampler of Optuna with its defaults.
+
+    What it proposes again is answered, and counts nothing. After `_MOST_REPEATS` of them in a row
+    a random architecture takes the next place: else TPE would propose hardly anything else.
+    """
 
     def run(known: Known, seed: int, n: int) -> Genes:
         import optuna
@@ -58,13 +67,17 @@ def _optuna(sampler: str) -> Order:
             directions=["minimize", "minimize"],
             sampler=getattr(optuna.samplers, sampler)(seed=seed),
         )
-        done = _Distinct(known)
-        genes = known.space.genes
-        while len(done.rows) < n and done.n_asked < 50 * n:
+        done, rng = _Distinct(known), np.random.default_rng(seed)
+        genes, n_repeats = known.space.genes, 0
+        while len(done.rows) < n and done.n_asked < _MOST_ASKED * n:
+            if n_repeats >= _MOST_REPEATS:
+                row = known.search.sample(1, rng)[0]
+                study.enqueue_trial({g.name: g.options[row[i]] for i, g in enumerate(genes)})
             trial = study.ask()
             chosen = {g.name: trial.suggest_categorical(g.name, g.options) for g in genes}
-            row = known.space.canonical(known.space.parse(chosen)[None])
-            values = done.values(row)
+            n_before = len(done.rows)
+            values = done.values(known.space.canonical(known.space.parse(chosen)[None]))
+            n_repeats = n_repeats + 1 if len(done.rows) == n_before else 0
             if values is None:
                 study.tell(trial, state=optuna.trial.TrialState.FAIL)
             else:
@@ -94,10 +107,12 @@ def _pymoo(known: Known, seed: int, n: int) -> Genes:
         eliminate_duplicates=True,
     )
     box = Problem(n_var=len(last), n_obj=2, xl=np.zeros(len(last)), xu=last, vtype=int)
-    algorithm.setup(box, termination=get_termination("n_gen", 50 * n), seed=seed, verbose=False)
+    algorithm.setup(
+        box, termination=get_termination("n_gen", _MOST_ASKED * n), seed=seed, verbose=False
+    )
     done = _Distinct(known)
     worst = [2 * known.reference[0], 0.0]
-    while len(done.rows) < n and done.n_asked < 50 * n and algorithm.has_next():
+    while len(done.rows) < n and done.n_asked < _MOST_ASKED * n and algorithm.has_next():
         population = algorithm.ask()
         if population is None or len(population) == 0:
             break
