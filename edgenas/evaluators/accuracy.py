@@ -9,7 +9,7 @@ import numpy as np
 from edgenas.core.architecture import Architecture
 from edgenas.core.errors import SpaceError, TrainingError
 from edgenas.core.evaluation import Evaluation
-from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.base import Evaluator, check_space
 from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data.base import ImageDataset
@@ -59,9 +59,7 @@ class SharedWeightsAccuracy(Evaluator):
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
         """Return the accuracy of each of `archs` (see `Evaluator.evaluate`)."""
-        foreign = sorted({arch.space for arch in archs} - {self.space.name})
-        if foreign:
-            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        check_space(archs, self.space)
         with worker_threads(self.threads) as workers:
             return list(workers.map(self._evaluate_one, archs))
 
@@ -71,10 +69,8 @@ class SharedWeightsAccuracy(Evaluator):
             module = extract(self.supernet, self.space, arch.row)
             calibrate(module, self._calibration)
             value = accuracy(module, self.dataset, self._part)
-        except (SpaceError, TrainingError) as error:
-            return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except (SpaceError, TrainingError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             return Evaluation(arch, "failed", error=f"{type(error).__name__}: {error}")
         return Evaluation(arch, "complete", {"accuracy": value})

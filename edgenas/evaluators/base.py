@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from edgenas.core.architecture import Architecture
+from edgenas.core.errors import SpaceError
 from edgenas.core.evaluation import Evaluation
+from edgenas.spaces.base import SearchSpace
 
 
 class Evaluator(ABC):
@@ -26,3 +28,14 @@ class Evaluator(ABC):
         For evaluators whose answers depend on what came before; others have no use for it.
         """
         del evaluations
+
+
+def check_space(archs: Sequence[Architecture], space: SearchSpace) -> None:
+    """Refuse architectures that are not of `space`.
+
+    Raises:
+        SpaceError: the message has the names of the other spaces.
+    """
+    foreign = sorted({arch.space for arch in archs} - {space.name})
+    if foreign:
+        raise SpaceError(f"architectures of {', '.join(foreign)} given to {space.name}")

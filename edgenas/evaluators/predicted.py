@@ -7,9 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgenas.core.architecture import Architecture, population
-from edgenas.core.errors import SpaceError
 from edgenas.core.evaluation import Evaluation
-from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.base import Evaluator, check_space
 from edgenas.evaluators.predictors.base import AccuracyPredictor
 
 
@@ -25,9 +24,7 @@ class PredictedAccuracy(Evaluator):
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
         """Return the accuracy of each of `archs` (see `Evaluator.evaluate`)."""
-        foreign = sorted({arch.space for arch in archs} - {self.space.name})
-        if foreign:
-            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        check_space(archs, self.space)
         if not archs:
             return []
         rows = population(list(archs), self.space.n_genes)

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.architecture import Architecture, Genes
-from edgenas.core.errors import SpaceError, UsageError
+from edgenas.core.errors import UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.base import Evaluator, check_space
 from edgenas.spaces.base import SearchSpace
 
 Floats = npt.NDArray[np.float64]
@@ -56,9 +56,7 @@ class TabularValues(Evaluator):
 
     def evaluate(self, archs: Sequence[Architecture]) -> list[Evaluation]:
         """Return what the table says of each of `archs` (see `Evaluator.evaluate`)."""
-        foreign = sorted({arch.space for arch in archs} - {self.space.name})
-        if foreign:
-            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        check_space(archs, self.space)
         return [self._one(arch) for arch in archs]
 
     def __call__(self, population: Genes) -> dict[str, npt.NDArray[np.float64]]:

@@ -15,7 +15,7 @@ from edgenas.core.architecture import Architecture, Genes
 from edgenas.core.errors import DivergedError, FatalCandidateError, SpaceError, UsageError
 from edgenas.core.evaluation import Evaluation, Status
 from edgenas.evaluators.attempts import attempt
-from edgenas.evaluators.base import Evaluator
+from edgenas.evaluators.base import Evaluator, check_space
 from edgenas.evaluators.memory import is_out_of_memory
 from edgenas.evaluators.notes import CandidateFiles
 from edgenas.evaluators.stopping import Curve, StoppingRule
@@ -120,9 +120,7 @@ class TrainedAccuracy(Evaluator):
 
         Those that are asked for together are trained to the same epochs before any is judged.
         """
-        foreign = sorted({arch.space for arch in archs} - {self.space.name})
-        if foreign:
-            raise SpaceError(f"architectures of {', '.join(foreign)} given to {self.space.name}")
+        check_space(archs, self.space)
         candidates = [self._begun(arch) for arch in archs]
         known = [curve for arch, curve in self._known.items() if arch not in archs]
         n_epochs = self.settings.epochs
@@ -194,11 +192,8 @@ class TrainedAccuracy(Evaluator):
                     on_step=self._on_step,
                 )
                 found = accuracy(module, self.dataset, self.dataset.validation)
-        except (DivergedError, FatalCandidateError) as error:
-            candidate.error = f"{type(error).__name__}: {error}"
-            return
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+        except (DivergedError, FatalCandidateError, RuntimeError, MemoryError) as error:
+            if isinstance(error, RuntimeError) and not is_out_of_memory(error):
                 raise
             candidate.error = f"{type(error).__name__}: {error}"
             return

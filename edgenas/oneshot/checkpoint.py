@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -122,13 +124,8 @@ def epochs_done(path: Path) -> int:
     """
     if not path.exists():
         return 0
-    try:
-        with safe_open(path, framework="pt") as file:
-            return len(json.loads(file.metadata()["state"])["losses"])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise StorageError(
-            f"cannot read the checkpoint {path}: {error}; delete it to train from the beginning"
-        ) from error
+    with _opened(path) as file:
+        return len(_state(file).losses)
 
 
 def read_checkpoint(path: Path, identity: str) -> Saved:
@@ -137,17 +134,28 @@ def read_checkpoint(path: Path, identity: str) -> Saved:
     Raises:
         StorageError: it cannot be read, or is of a run with other data, settings or space.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            state = Checkpoint(**json.loads(file.metadata()["state"]))
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise StorageError(
-            f"cannot read the checkpoint {path}: {error}; delete it to train from the beginning"
-        ) from error
+    with _opened(path) as file:
+        state = _state(file)
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if state.identity != identity:
         raise StorageError(
             f"the checkpoint {path} is of another run ({state.identity}, this one is {identity}): "
             "data, space, seed or settings differ; delete it, or choose another folder"
         )
     return Saved(path, state, tensors)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a checkpoint; whatever is wrong with it is a `StorageError`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise StorageError(
+            f"cannot read the checkpoint {path}: {error}; delete it to train from the beginning"
+        ) from error
+
+
+def _state(file: Any) -> Checkpoint:
+    return Checkpoint(**json.loads(file.metadata()["state"]))

@@ -9,13 +9,14 @@ import numpy as np
 
 from edgenas import spaces
 from edgenas.core.architecture import Architecture, population
-from edgenas.core.errors import NoTableError, SpaceError, UsageError
+from edgenas.core.errors import NoTableError, UsageError
 from edgenas.core.measurement import Measurement, MeasurementPlan, Prediction
 from edgenas.costs.kinds import KINDS, ON_LATENCY, Kind, profile_command
 from edgenas.costs.known import NOTHING_KNOWN, known_rows
 from edgenas.costs.model import CostModel
 from edgenas.costs.store import load_kind, locate, table_path, user_tables
 from edgenas.costs.table import CostTable, passport_path
+from edgenas.evaluators.base import check_space
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.networks import profile_networks
@@ -281,7 +282,5 @@ def _installed(
 
 
 def _rows(space: SearchSpace, archs: Sequence[Architecture]) -> np.ndarray:
-    foreign = sorted({arch.space for arch in archs} - {space.name})
-    if foreign:
-        raise SpaceError(f"architectures of {', '.join(foreign)} given to {space.name}")
+    check_space(archs, space)
     return population(list(archs), space.n_genes)
