@@ -1,8 +1,8 @@
 """Latency of every network of NAS-Bench-Macro on this machine, whole networks, measured.
 
 ``python -m benchmarks.search.macro_latency``: 3,969 networks on onnxruntime, in lots. All are
-visited in several passes, far apart in time, and a network's least time counts. It is told relative
-to an anchor's in the same lot, so that lots in slow moments are no slower.
+visited in several passes, far apart in time and each in lots of its own, and a lot's slowness is
+taken out (`level`), so that lots in slow moments are no slower.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from edgenas.spaces.base import SearchSpace
 
 RUNTIME = "onnxruntime"
 LOT = 40
+_N_ROUNDS = 30
 PASSES = RESULTS / "macro_passes"
 PLAN = MeasurementPlan(n_visits=4, n_runs=5, n_warmup=2, spread_s=0.0, n_processes=1, seed=0)
 
@@ -70,25 +71,49 @@ def one_pass(number: int) -> None:
         print(f"pass {number}, lot {i + 1} of {len(everything)}: {took_s:.1f} s", flush=True)
 
 
+def level(passes: list[list[dict[str, float]]]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the networks, their log milliseconds, and what is left of every pass, (n_passes, n).
+
+    Tukey's median polish: a lot's slowness is the median of how much slower its networks are than
+    in other lots, a network's time the median of its passes without that. Lots are random, so that
+    forty networks say what the anchor alone says five times less well.
+    """
+    keys = sorted(key for lot in passes[0] for key in lot if key != "anchor")
+    place = {key: i for i, key in enumerate(keys)}
+    times = np.zeros((len(passes), len(keys)))
+    lot_of = np.zeros(times.shape, dtype=np.int64)
+    for number, done in enumerate(passes):
+        for i, lot in enumerate(done):
+            for key in lot.keys() - {"anchor"}:
+                times[number, place[key]] = np.log(lot[key])
+                lot_of[number, place[key]] = i
+    slowness = np.zeros((len(passes), max(map(len, passes))))
+    for _ in range(_N_ROUNDS):
+        networks = np.median(times - np.take_along_axis(slowness, lot_of, 1), axis=0)
+        for number, i in np.ndindex(slowness.shape):
+            slowness[number, i] = np.median((times[number] - networks)[lot_of[number] == i])
+        slowness -= np.median(slowness)
+    return keys, networks, times - np.take_along_axis(slowness, lot_of, 1) - networks
+
+
 def summarise() -> None:
-    """Write each network's least time, lots brought to the anchor's least time."""
+    """Write each network's time, the slowness of lots taken out."""
     passes = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(PASSES.glob("*.json"))]
-    anchor = min(lot["anchor"] for done in passes for lot in done)
-    found: dict[str, list[float]] = {}
-    for done in passes:
-        for lot in done:
-            for key, value in lot.items():
-                if key != "anchor":
-                    found.setdefault(key, []).append(value * anchor / lot["anchor"])
-    spread = [max(values) / min(values) - 1 for values in found.values()]
+    keys, networks, rest = level(passes)
+    differ = np.abs(rest[0] - rest[-1])
     write_json(
         MACRO_LATENCY,
         {
             "runtime": RUNTIME,
-            "anchor_ms": anchor,
             "n_passes": len(passes),
-            "spread_between_passes": {"median": float(np.median(spread)), "most": max(spread)},
-            "latency_ms": {key: round(min(values), 5) for key, values in sorted(found.items())},
+            "first_and_last_pass_differ": {
+                "median": round(float(np.median(differ)), 4),
+                "of_90_percent_at_most": round(float(np.quantile(differ, 0.9)), 4),
+                "correlation": round(
+                    float(np.corrcoef(networks + rest[0], networks + rest[-1])[0, 1]), 4
+                ),
+            },
+            "latency_ms": dict(zip(keys, np.exp(networks).round(5).tolist(), strict=True)),
             "environment": environment(),
         },
     )

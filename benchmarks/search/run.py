@@ -64,6 +64,8 @@ def main() -> None:
     with ProcessPoolExecutor(given.processes) as pool:
         futures = {pool.submit(one, *job): job for job in jobs}
         for i, future in enumerate(as_completed(futures), start=1):
+            if future.exception() is not None:  # told now, not when all the others are done
+                pool.shutdown(cancel_futures=True)
             problem, method, seed = futures[future]
             seeds = {**read(problem, method), str(seed): future.result()}
             ordered = {key: seeds[key] for key in sorted(seeds, key=int)}

@@ -29,9 +29,10 @@ class MnasNetSettings:
         reward: ``soft`` (alpha = beta = -0.07) or ``hard`` (alpha = 0, beta = -1).
         alpha: another exponent within the target.
         beta: another exponent beyond it (MobileNetV3-Small: both -0.15).
-        target: of `cost`, in its unit; None: a limit on it if the search has one, else `n_targets`
-            targets, spread over what random architectures cost. With several targets the reward is
-            always hard: the soft one would order architectures the same way under all.
+        target: of `cost`, in its unit; None asks for the front, under `n_targets` targets, spread
+            over what random architectures cost, up to a limit if the search has one. With several
+            targets the reward is always hard: the soft one would order architectures the same
+            way under all.
         cost: empty: the first one.
         n_targets: how many where none is given.
         batch_size: architectures of an update.
@@ -52,7 +53,7 @@ class MnasNetSettings:
     n_targets: int = 8
     batch_size: int = 10
     n_hidden: int = 64
-    rate: float = 0.005
+    rate: float = 0.02
     entropy_weight: float = 0.02
     n_free: int = 32
     memory: int = 100
@@ -89,32 +90,20 @@ class MnasNetSearcher(PolicySearcher):
                 "mnasnet raises an objective that is to maximize and lowers one that is to "
                 f"minimize, got {self.goals.bought.name} and {self._cost.name}"
             )
-        self._target = self._given_target()
-        if self._target is not None and self._target <= 0:
-            raise UsageError(
-                f"mnasnet's target for {self._cost.name} is above 0, got {self._target:g}"
-            )
 
     @property
     def n_conditions(self) -> int:
         """Number of targets."""
-        return 1 if self._target is not None else int(self.settings.n_targets)
-
-    def _given_target(self) -> float | None:
-        if self.settings.target is not None:
-            return float(self.settings.target)
-        limits = [c.limit for c in self.problem.constraints if c.name == self._cost.name]
-        return min(limits) if limits else None
+        return 1 if self.settings.target is not None else int(self.settings.n_targets)
 
     def _targets(self, column: int) -> Floats:
-        if self._target is not None:
-            return np.array([self._target])
+        if self.settings.target is not None:
+            return np.array([self.settings.target])
         return self._steps(self._cost.name, column)
 
     def _exponents(self) -> tuple[float, float]:
         chosen = self.settings
-        several = self._target is None and self.n_conditions > 1
-        alpha, beta = _EXPONENTS["hard" if several else chosen.reward]
+        alpha, beta = _EXPONENTS["hard" if self.n_conditions > 1 else chosen.reward]
         return (
             alpha if chosen.alpha is None else chosen.alpha,
             beta if chosen.beta is None else chosen.beta,

@@ -30,10 +30,12 @@ class TestPaperContract(SearcherContract):
     }
 
 
-def test_the_target_is_the_limit_if_there_is_one() -> None:
-    searcher = MnasNetSearcher(tiny_problem(3.5))
-    assert searcher.n_conditions == 1
-    assert searcher._targets(1).tolist() == [3.5]
+def test_the_last_target_is_the_limit_if_there_is_one() -> None:
+    searcher = MnasNetSearcher(tiny_problem(2.5), settings=MnasNetSettings(n_targets=4))
+    assert searcher.n_conditions == 4
+    assert searcher._targets(1)[-1] == pytest.approx(2.5)
+    one = MnasNetSearcher(tiny_problem(2.5), settings=MnasNetSettings(target=2.0))
+    assert one._targets(1).tolist() == [2.0]
 
 
 def test_without_one_targets_are_spread_over_what_architectures_cost() -> None:
@@ -91,8 +93,3 @@ def test_wrong_settings_are_refused(settings: dict[str, object], message: str) -
 def test_costs_of_zero_leave_rewards_finite() -> None:
     searcher = MnasNetSearcher(tiny_problem(), settings=MnasNetSettings(target=80.0))
     assert np.isfinite(searcher._rewards(np.array([[0.75, 0.0]]))).all()
-
-
-def test_a_limit_of_zero_is_no_target() -> None:
-    with pytest.raises(UsageError, match="target for latency_ms is above 0, got 0"):
-        MnasNetSearcher(tiny_problem(0.0))
