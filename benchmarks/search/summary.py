@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import mannwhitneyu
 
 from benchmarks.plots import COLOURS, write_plots
 from benchmarks.search import methods, tables
@@ -15,6 +16,7 @@ from benchmarks.search.run import read
 from edgenas.core.files import write_text
 
 Floats = npt.NDArray[np.float64]
+_LEAST_SEEDS = 4
 _AIMS = {200: 0.3, 400: 0.08}
 """Regret in percent that the best of ours is to reach on every pair of NAS-Bench-201."""
 
@@ -28,7 +30,7 @@ def measured(problem: str, method: str, what: str) -> Floats | None:
 def main() -> None:
     """Write README.md and the plots of every problem that has results."""
     done = [p for p in tables.names() if any(read(p, m) for m in methods.names())]
-    text = [_HEAD, _overview(done)]
+    text = [_HEAD, _overview(done), _aims(done), _against_random(done)]
     for problem in done:
         text.append(f"## {problem}\n\n![regret by evaluations]({problem}.svg)\n\n{_table(problem)}")
     write_text(tables.RESULTS / "README.md", "\n\n".join(text) + "\n")
@@ -60,6 +62,55 @@ def _overview(problems: Sequence[str]) -> str:
         *(_line([method, *(_number(mean) for mean in means)]) for method, means in rows),
     ]
     return f"## Regret after {COUNTS[-1]} evaluations (%)\n\n" + "\n".join(lines)
+
+
+def _aims(problems: Sequence[str]) -> str:
+    """Return whether one of ours, with its defaults, reaches the aims on every pair."""
+    lines = [
+        _line(["problem", "best of ours", *(f"regret {n} (aim {a})" for n, a in _AIMS.items()),
+               "recall 400 (aim 50)", "reached"]),
+        _line(["---", "---", "---:", "---:", "---:", "---"]),
+    ]  # fmt: skip
+    for problem in problems:
+        own = [m for m in methods.names() if m not in methods.PEERS and read(problem, m)]
+        best = min(own, key=lambda m: _mean(problem, m, "regret", 400))
+        found = [100 * _mean(problem, best, "regret", n) for n in _AIMS]
+        recall = 100 * _mean(problem, best, "recall", 400)
+        kept = all(x <= aim for x, aim in zip(found, _AIMS.values(), strict=True)) and recall >= 50
+        cells = [*map(_number, found), _number(recall), "yes" if kept else "no"]
+        lines.append(_line([problem, best, *cells]))
+    return "## The aims\n\n" + "\n".join(lines)
+
+
+def _mean(problem: str, method: str, what: str, count: int) -> float:
+    found = measured(problem, method, what)
+    assert found is not None  # asked of what has results only
+    return float(found[:, COUNTS.index(count)].mean())
+
+
+def _against_random(problems: Sequence[str]) -> str:
+    """Return how the papers' searchers compare with random search after the last count."""
+    names = ("monas", "mnasnet", "dpp_net")
+    lines = [_line(["problem", *names]), _line(["---", *["---:"] * len(names)])]
+    for problem in problems:
+        base = measured(problem, "random", "regret")
+        cells = []
+        for name in names:
+            own = measured(problem, name, "regret")
+            if own is None or base is None:
+                cells.append("")
+                continue
+            text = f"{own[:, -1].mean() / base[:, -1].mean():.2f}"
+            if len(own) >= _LEAST_SEEDS and len(base) >= _LEAST_SEEDS:
+                p = float(mannwhitneyu(own[:, -1], base[:, -1], alternative="less").pvalue)
+                text += f" (p {p:.2g})"
+            cells.append(text)
+        lines.append(_line([problem, *cells]))
+    return (
+        f"## MONAS, MnasNet and DPP-Net against random search\n\nMean regret after {COUNTS[-1]} "
+        "evaluations as a share of random search's, and the probability of such ranks if there "
+        "were no difference (Mann-Whitney, one-sided).\n\n" + "\n".join(lines)
+    )
 
 
 def _table(problem: str) -> str:

@@ -47,7 +47,7 @@ class MonasSettings:
     threshold: float | None = None
     cost: str = ""
     n_weights: int = 8
-    batch_size: int = 10
+    batch_size: int = 5
     n_hidden: int = 64
     rate: float = 0.04
     entropy_weight: float = 0.02
