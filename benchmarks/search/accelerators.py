@@ -43,15 +43,18 @@ def known(name: str, device: str) -> Known:
     space, rows = table.space, table.rows
     accuracy = _Model(rows, table.values["accuracy"])
     latency = _Model(rows, table.values[f"latency_ms.{device}"])
-    best = _selected(device, accuracy, latency)
-    points = np.stack([latency(best), -accuracy(best)], axis=1)
+    front = np.unique(_points(_best_known(device, accuracy, latency), accuracy, latency), axis=0)
     worst = (float(latency(rows).max()), float(-accuracy(rows).min()))
-    front = np.unique(points[non_dominated(points)], axis=0)
     return Known(name, space, accuracy, latency, front, worst, is_exact=False)
 
 
-def _selected(device: str, accuracy: _Model, latency: _Model) -> Genes:
-    """Return what long selections find; they take minutes, so they are kept beside the results."""
+def _points(rows: Genes, accuracy: _Model, latency: _Model) -> Floats:
+    """Return latency and minus accuracy, shape (n, 2)."""
+    return np.stack([latency(rows), -accuracy(rows)], axis=1)
+
+
+def _best_known(device: str, accuracy: _Model, latency: _Model) -> Genes:
+    """Return the front of long selections; they take minutes, so it is kept with the results."""
     path = RESULTS / f"mnasnet_{device}_front.json"
     if path.exists():
         return np.array(json.loads(path.read_text(encoding="utf-8"))["genes"], dtype=np.int8)
@@ -66,8 +69,7 @@ def _selected(device: str, accuracy: _Model, latency: _Model) -> Genes:
         for seed in _SEEDS
     ]
     rows = np.unique(np.concatenate(found), axis=0)
-    points = np.stack([latency(rows), -accuracy(rows)], axis=1)
-    best = rows[non_dominated(points)]
+    best: Genes = rows[non_dominated(_points(rows, accuracy, latency))]
     about = {"n_selections": len(_SEEDS), "n_evaluations_each": 200_000}
     write_json(path, {**about, "genes": best.tolist(), "environment": environment()})
     return best

@@ -39,12 +39,12 @@ def lots(rows: Genes, number: int) -> list[Genes]:
     return [rows[order[i : i + LOT]] for i in range(0, len(rows), LOT)]
 
 
-def measure(space: SearchSpace, rows: Genes, anchor: Genes) -> dict[str, float]:
-    """Return milliseconds of a lot, and of the anchor under ``anchor``."""
+def measure(space: SearchSpace, rows: Genes) -> dict[str, float]:
+    """Return milliseconds of a lot."""
     device = load_device("local")
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder, device.claim():
         paths = {}
-        for key, row in [("anchor", anchor), *((key_of(row), row) for row in rows)]:
+        for key, row in ((key_of(row), row) for row in rows):
             paths[key] = Path(folder) / f"{key.replace(' ', '-')}.onnx"
             paths[key].write_bytes(model_bytes(space.network(row), "onnx", "float32"))
         measured = measure_files(device, RUNTIME, paths, PLAN)
@@ -65,7 +65,7 @@ def one_pass(number: int) -> None:
     everything = lots(rows, number)
     for i in range(len(done), len(everything)):
         start = time.monotonic()
-        done.append(measure(space, everything[i], space.largest()))
+        done.append(measure(space, everything[i]))
         write_json(path, done)
         took_s = time.monotonic() - start
         print(f"pass {number}, lot {i + 1} of {len(everything)}: {took_s:.1f} s", flush=True)
@@ -75,17 +75,16 @@ def level(passes: list[list[dict[str, float]]]) -> tuple[list[str], np.ndarray, 
     """Return the networks, their log milliseconds, and what is left of every pass, (n_passes, n).
 
     Tukey's median polish: a lot's slowness is the median of how much slower its networks are than
-    in other lots, a network's time the median of its passes without that. Lots are random, so that
-    forty networks say what the anchor alone says five times less well.
+    in other lots, a network's time the median of its passes without that.
     """
-    keys = sorted(key for lot in passes[0] for key in lot if key != "anchor")
+    keys = sorted(key for lot in passes[0] for key in lot)
     place = {key: i for i, key in enumerate(keys)}
     times = np.zeros((len(passes), len(keys)))
     lot_of = np.zeros(times.shape, dtype=np.int64)
     for number, done in enumerate(passes):
         for i, lot in enumerate(done):
-            for key in lot.keys() - {"anchor"}:
-                times[number, place[key]] = np.log(lot[key])
+            for key, value in lot.items():
+                times[number, place[key]] = np.log(value)
                 lot_of[number, place[key]] = i
     slowness = np.zeros((len(passes), max(map(len, passes))))
     for _ in range(_N_ROUNDS):

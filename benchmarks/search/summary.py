@@ -73,9 +73,9 @@ def _aims(problems: Sequence[str]) -> str:
     ]  # fmt: skip
     for problem in problems:
         own = [m for m in methods.names() if m not in methods.PEERS and read(problem, m)]
-        best = min(own, key=lambda m: _mean(problem, m, "regret", 400))
+        best = min(own, key=lambda m: _mean(problem, m, "regret", COUNTS[-1]))
         found = [100 * _mean(problem, best, "regret", n) for n in _AIMS]
-        recall = 100 * _mean(problem, best, "recall", 400)
+        recall = 100 * _mean(problem, best, "recall", COUNTS[-1])
         kept = all(x <= aim for x, aim in zip(found, _AIMS.values(), strict=True)) and recall >= 50
         cells = [*map(_number, found), _number(recall), "yes" if kept else "no"]
         lines.append(_line([problem, best, *cells]))
