@@ -56,7 +56,7 @@ class SurrogateSettings:
     """
 
     n_first: int = 20
-    n_between: int = 10
+    n_between: int = 5
     model: str = "process"
     acquisition: str = "gain"
     deviations: float = 1.0
