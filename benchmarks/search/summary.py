@@ -16,7 +16,7 @@ from benchmarks.search.run import read
 from edgenas.core.files import write_text
 
 Floats = npt.NDArray[np.float64]
-_LEAST_SEEDS = 4
+_LEAST_SEEDS, _N_SEEDS = 4, 10
 _AIMS = {200: 0.3, 400: 0.08}
 """Regret in percent that the best of ours is to reach on every pair of NAS-Bench-201."""
 
@@ -30,7 +30,7 @@ def measured(problem: str, method: str, what: str) -> Floats | None:
 def main() -> None:
     """Write README.md and the plots of every problem that has results."""
     done = [p for p in tables.names() if any(read(p, m) for m in methods.names())]
-    text = [_HEAD, _overview(done), _aims(done), _against_random(done)]
+    text = [_HEAD, *_unfinished(done), _overview(done), _aims(done), _against_random(done)]
     for problem in done:
         text.append(f"## {problem}\n\n![regret by evaluations]({problem}.svg)\n\n{_table(problem)}")
     write_text(tables.RESULTS / "README.md", "\n\n".join(text) + "\n")
@@ -45,6 +45,13 @@ distinct evaluations of accuracy, recall the share of the true front's members t
 the mean distance to the true front, scaled to its range; seconds are the method's own CPU time for
 {COUNTS[-1]} evaluations. All of ours know the latency of every network beforehand, as a table tells
 it; peers buy it with the accuracy."""
+
+
+def _unfinished(problems: Sequence[str]) -> list[str]:
+    """Return a sentence about problems of which some runs are still to be made, if there are."""
+    counts = {p: min(len(read(p, method)) for method in methods.names()) for p in problems}
+    few = [f"{p} has {n} of {_N_SEEDS} seeds" for p, n in counts.items() if n < _N_SEEDS]
+    return [f"Not whole yet: {', '.join(few)}."] if few else []
 
 
 def _overview(problems: Sequence[str]) -> str:
