@@ -19,7 +19,10 @@ from edgenas.oneshot.sharing import STATISTICS, TRANSFORM_PREFIX, Shared, graph_
 
 
 class _Cut(NamedTuple):
-    """How much of a layer an operator takes: its first outputs, its first inputs, its kernel."""
+    """How much of a layer an operator takes: its first outputs, its first inputs, its kernel.
+
+    A batch norm that follows no convolution has no inputs: it is all norm.
+    """
 
     name: str
     n_out: int
@@ -39,6 +42,8 @@ def _cuts(op: OpSpec) -> tuple[_Cut, ...]:
         elif layer.kind == "linear":
             n_out = layer.integer("out_features")
             cuts.append(_Cut(node.name, n_out, prod(layer.in_shape), 0))
+        elif layer.kind == "batch_norm":  # one that follows no convolution
+            cuts.append(_Cut(node.name, layer.in_shape[0], 0, 0))
     return tuple(cuts)
 
 
@@ -81,14 +86,15 @@ class Slot(nn.Module):
         found: dict[str, Tensor] = {}
         for name, n_out, n_in, kernel in _cuts(op):
             layer = self.get_submodule(name)
-            weight: Tensor = layer.get_parameter("weight")
-            if weight.shape[:2] != (n_out, n_in):
-                weight = weight[:n_out, :n_in]
-            if kernel and weight.shape[-1] != kernel:
-                weight = self._smaller_kernel(weight, kernel)
-            found[f"{name}.weight"] = weight
-            if layer.bias is not None:
-                found[f"{name}.bias"] = _first(layer.get_parameter("bias"), n_out)
+            if n_in:
+                weight: Tensor = layer.get_parameter("weight")
+                if weight.shape[:2] != (n_out, n_in):
+                    weight = weight[:n_out, :n_in]
+                if kernel and weight.shape[-1] != kernel:
+                    weight = self._smaller_kernel(weight, kernel)
+                found[f"{name}.weight"] = weight
+                if layer.bias is not None:
+                    found[f"{name}.bias"] = _first(layer.get_parameter("bias"), n_out)
             if "norm" in layer._modules:
                 norm = layer.get_submodule("norm")
                 for key in ("weight", "bias"):

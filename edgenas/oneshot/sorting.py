@@ -47,9 +47,9 @@ def sort_channels(supernet: Supernet, *, stage: int = 0) -> None:
             stay before the others, so that each goes on with its own.
     """
     for slot in supernet.slots.values():
-        largest = slot.shared.largest
-        if "mid_channels" not in slot.shared.elastic:
+        if not isinstance(slot, Slot) or "mid_channels" not in slot.shared.elastic:
             continue
+        largest = slot.shared.largest
         layers = {node.name for node in graph_of(largest).nodes}
         for middle in _MIDDLES.get(largest.kind, ()):
             if middle.writers[0] in layers:  # without it the channels are those of the input

@@ -15,12 +15,14 @@ from edgenas.core.errors import SpaceError, StorageError
 from edgenas.core.ops import OpSpec
 from edgenas.lowering.torch import GraphModule, channels_last, run_graph
 from edgenas.oneshot.checkpoint import write_tensors
-from edgenas.oneshot.elastic import Slot
+from edgenas.oneshot.separate import AnySlot, NodeSlot, make_slot
 from edgenas.oneshot.sharing import (
+    Separate,
     graph_of,
     module_name,
-    shared_weights,
+    part_name,
     weights_fingerprint,
+    weights_of,
 )
 from edgenas.spaces.base import SearchSpace
 
@@ -29,7 +31,7 @@ Parts = Sequence[tuple[str, OpSpec]]
 
 
 class Supernet(nn.Module):
-    """The shared weights of all architectures of `space`: one slot a factor.
+    """The shared weights of all architectures of `space`: one slot for each part of the network.
 
     Nothing in it depends on the size of images: it serves every space whose operators can be cut
     from its slots (`check_space`).
@@ -37,20 +39,30 @@ class Supernet(nn.Module):
     Args:
         space: whose architectures it is to hold.
         seed: of the first weights.
+        weights: ``elastic``: operators are cut from the largest one of their part wherever that
+            can be; ``separate``: all have weights of their own, as candidates of a
+            differentiable search have in the papers.
         statistics: whether batch norms keep running means and variances, those of the widest
             network. Training leaves them alone: each architecture has its own, which
             `edgenas.oneshot.evaluate.recalibrate` measures for an extracted network. Published
             supernets have them.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int = 0, statistics: bool = False) -> None:
+    def __init__(
+        self,
+        space: SearchSpace,
+        *,
+        seed: int = 0,
+        weights: str = "elastic",
+        statistics: bool = False,
+    ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.weights_fingerprint = weights_fingerprint(space)
+        self.weights, self.weights_fingerprint = weights, weights_fingerprint(space, how=weights)
         self.statistics, self.norm_epsilon = statistics, space.norm_epsilon
-        self.slots: dict[str, Slot] = {}
-        for name, shared in shared_weights(space).items():
-            self.slots[name] = Slot(shared, generator, statistics=statistics)
+        self.slots: dict[str, AnySlot] = {}
+        for name, one in weights_of(space, how=weights).items():
+            self.slots[name] = make_slot(one, generator, statistics=statistics)
             self.add_module(module_name(name), self.slots[name])
 
     def forward(self, images: Tensor, parts: Parts) -> Tensor:
@@ -81,15 +93,16 @@ class Supernet(nn.Module):
             values = run_graph(graph, tensors, values, training=training)
         return values
 
-    def slot(self, name: str) -> Slot:
-        """Return the slot of a part.
+    def slot(self, name: str) -> AnySlot:
+        """Return the slot of a part, called as in `Parts`.
 
         Raises:
-            SpaceError: no factor of the space has that name.
+            SpaceError: no part of the space has that name.
         """
-        if name not in self.slots:
+        slot = self.slots.get(part_name(name))
+        if slot is None:
             raise SpaceError(f"the supernet has no part {name!r}; parts: {', '.join(self.slots)}")
-        return self.slots[name]
+        return slot
 
     def check_space(self, space: SearchSpace) -> None:
         """Refuse a space that this supernet has not the weights of.
@@ -103,9 +116,16 @@ class Supernet(nn.Module):
                     f"its batch norms add {space.norm_epsilon} to variances, the supernet's "
                     f"{self.norm_epsilon}"
                 )
-            for name, shared in shared_weights(space).items():
-                for op in shared.variants:
-                    self.slot(name).shared.check(op)
+            for name, one in weights_of(space, how="separate").items():
+                slot = self.slot(name)
+                if isinstance(one, Separate):
+                    for op in one.variants:
+                        slot.shared.check(op)
+                elif isinstance(slot, NodeSlot):
+                    for (layer, _), op in one.layers.items():
+                        slot.shared.check_layer(layer, op)
+                else:
+                    raise SpaceError(f"{name} is a cell there, and none here")
         except SpaceError as error:
             raise SpaceError(
                 f"the supernet has not the weights of {space.name}: {error}; train a supernet for "
@@ -146,6 +166,7 @@ def save_supernet(supernet: Supernet, path: Path) -> None:
     """Write the shared weights as safetensors (errors as `write_tensors`)."""
     header = {
         "weights": supernet.weights_fingerprint,
+        "how": supernet.weights,
         "statistics": "kept" if supernet.statistics else "none",
     }
     write_tensors(path, supernet.state_dict(), header)
@@ -163,11 +184,12 @@ def load_supernet(space: SearchSpace, path: Path) -> Supernet:
     except (OSError, SafetensorError) as error:
         raise _cannot_load(path, error) from error
     # Files of version 0.1 name the fingerprint of the whole space.
-    asked = weights_fingerprint(space) if "weights" in header else space.fingerprint
+    how = header.get("how", "elastic")
+    asked = weights_fingerprint(space, how=how) if "weights" in header else space.fingerprint
     found = header.get("weights", header.get("space"))
     if found != asked:
         raise _cannot_load(path, f"it holds the weights {found}, those of {space.name} are {asked}")
-    supernet = Supernet(space, statistics=header.get("statistics") == "kept")
+    supernet = Supernet(space, weights=how, statistics=header.get("statistics") == "kept")
     load_into(supernet, path)
     return supernet
 

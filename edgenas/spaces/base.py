@@ -22,6 +22,7 @@ from edgenas.core.architecture import Architecture, Genes, architectures
 from edgenas.core.errors import SpaceError, choices
 from edgenas.core.ops import NORM_EPSILON, Graph, OpSpec, Shape
 from edgenas.spaces.blocks import chain
+from edgenas.spaces.mixed_cell import MixedPart
 
 Option = int | float | str
 
@@ -42,11 +43,16 @@ class Gene:
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A part of the network; `build` takes the options of `genes`, in order, to its operators."""
+    """A part of the network; `build` takes the options of `genes`, in order, to its operators.
+
+    `mixed` returns its operators with all choices open, where they are cells: they have the names
+    and the number of those that `build` returns. Other factors mix whole combinations.
+    """
 
     name: str
     genes: tuple[str, ...]
     build: Callable[..., tuple[OpSpec, ...]]
+    mixed: Callable[[], tuple[MixedPart, ...]] | None = None
 
 
 def command_options(name: str, parameters: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ Dong and Yang 2020 (NAS-Bench-201), arXiv:2001.00326, figure 1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from edgenas.core import ops
 from edgenas.core.ops import Graph, Node, OpSpec, Shape
 from edgenas.spaces.blocks import BLOCKS, GraphBuilder
+from edgenas.spaces.mixed_cell import MixedCell, MixedEdge
 
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 """From node to node, in the order of the benchmark's text."""
@@ -77,6 +79,40 @@ def _cell(in_shape: Shape, letters: str, activation: str) -> OpSpec:
 
 def _n_paths(letters: str) -> int:
     return sum(all(letters[edge] != "n" for edge in path) for path in PATHS)
+
+
+def mixed_cell(in_shape: Shape, genes: Sequence[str], options: Sequence[str]) -> MixedCell:
+    """Return a cell with all edges open.
+
+    Args:
+        in_shape: every node has this shape.
+        genes: that choose the operators of `EDGES`.
+        options: of every gene, keys of the letters' table.
+    """
+    return MixedCell(
+        tuple(
+            MixedEdge(
+                source,
+                target,
+                gene,
+                f"edge{source}to{target}",
+                tuple(_mixed_option(in_shape, _LETTERS[option]) for option in options),
+            )
+            for (source, target), gene in zip(EDGES, genes, strict=True)
+        ),
+        n_nodes=4,
+    )
+
+
+def _mixed_option(in_shape: Shape, letter: str) -> Graph | None:
+    """Return what an edge runs with a letter."""
+    if letter == "n":
+        return None
+    if letter == "s":
+        return Graph(in_shape, ())
+    nodes = [Node("act", _primitive(in_shape, "r"), ("input",))] if letter in _KERNELS else []
+    source = nodes[-1].name if nodes else "input"
+    return Graph(in_shape, (*nodes, Node("layer", _primitive(in_shape, letter), (source,))))
 
 
 @BLOCKS.add("nas_bench_201_cell")

@@ -27,9 +27,11 @@ from edgenas.spaces.cells import (
     basic_block,
     cell,
     cell_letters,
+    mixed_cell,
     reads_activated,
     used_edges,
 )
+from edgenas.spaces.mixed_cell import MixedPart
 from edgenas.spaces.presets import choose
 
 OPTIONS = ("skip_connect", "none", "avg_pool_3x3", "nor_conv_1x1", "nor_conv_3x3")
@@ -152,7 +154,8 @@ def _factors(settings: NasBench201Settings, edges: tuple[str, ...]) -> list[Fact
         entries = {name: entry(activation=name) for name in ("none", "relu")}
         shape = out_shape(entries["none"])
         build = partial(_stage, entries, shape, settings.n_cells)
-        factors.append(Factor(f"stage{stage}", edges, build))
+        mixed = partial(_mixed_stage, entries["none"], shape, settings.n_cells, edges)
+        factors.append(Factor(f"stage{stage}", edges, build, mixed))
     head = norm_head(shape, n_classes=settings.n_classes)
     return [*factors, Factor("head", (), lambda: (head,))]
 
@@ -168,3 +171,10 @@ def _stage(
     if last is None or inner is None:
         return (entries["none"],)
     return (entries[activation], *(inner,) * (n_cells - 1), last)
+
+
+def _mixed_stage(
+    entry: OpSpec, shape: Shape, n_cells: int, edges: tuple[str, ...]
+) -> tuple[MixedPart, ...]:
+    """Return what `_stage` does with all choices open; every convolution has its own ReLU."""
+    return (entry, *(mixed_cell(shape, edges, OPTIONS),) * n_cells)

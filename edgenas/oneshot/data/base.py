@@ -270,6 +270,29 @@ class ImageDataset:
         fewer.fingerprint = hashlib.sha256(name.encode()).hexdigest()[:16]
         return fewer
 
+    def divided(self, share: float) -> tuple[ImageDataset, ImageDataset]:
+        """Return the same data set twice, its training images divided between the two.
+
+        Args:
+            share: of every class that is in the second's; fixed, whatever the seed of a run.
+
+        Raises:
+            DataError: the share is out of range, or a class has too few images.
+        """
+        from edgenas.oneshot.data.split import complete_parts
+
+        parts = complete_parts({"train": self.train}, fractions={"second": share}, seed=0)
+        found = []
+        for name in ("train", "second"):
+            part = copy(self)
+            part._normalisation = self.normalisation  # both as the whole is
+            part.__dict__.pop("normalisation", None)
+            part.train = parts[name]
+            text = f"{self.fingerprint} {name} {share}"
+            part.fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+            found.append(part)
+        return found[0], found[1]
+
     def preprocessing(self) -> dict[str, Any]:
         """Return, as JSON values, what turns an image file into a network's input."""
         return {

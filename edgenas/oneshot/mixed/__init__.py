@@ -1,0 +1,1 @@
+"""Differentiable search: supernets whose choices run side by side, and learn."""

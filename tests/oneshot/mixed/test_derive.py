@@ -1,0 +1,54 @@
+"""The most likely architecture under budgets, against all architectures of small spaces."""
+
+import numpy as np
+import pytest
+
+from edgenas.oneshot.mixed.derive import draws, likelihood, most_likely
+from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.fold import macs
+from edgenas.spaces.listing import listing
+
+
+def random_logarithms(space: SearchSpace, seed: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return [np.log(rng.dirichlet(np.full(n, 0.5)) + 1e-12) for n in space.n_options]
+
+
+def test_without_a_budget_it_is_the_best_option_of_every_gene(space: SearchSpace) -> None:
+    logarithms = random_logarithms(space, 0)
+    found = most_likely(
+        space, logarithms, allowed=lambda p: np.ones(len(p), dtype=bool), start=space.smallest()
+    )
+    best = np.array([[v.argmax() for v in logarithms]], dtype=np.int8)
+    np.testing.assert_array_equal(found, space.canonical(best)[0])
+    assert likelihood(space, logarithms, found[None])[0] == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_a_budget_it_is_the_likeliest_of_all_that_keep_it(
+    space: SearchSpace, seed: int
+) -> None:
+    fold, logarithms = macs(space), random_logarithms(space, seed)
+    every = listing(space)
+    assert every is not None
+    costs = fold(every)
+    for share in (0.02, 0.3):
+        limit = float(np.quantile(costs, share))
+        found = most_likely(
+            space, logarithms, allowed=lambda p, limit=limit: fold(p) <= limit,
+            start=every[int(costs.argmin())],
+        )  # fmt: skip
+        assert fold(found[None])[0] <= limit
+        wanted = likelihood(space, logarithms, every[costs <= limit]).max()
+        assert likelihood(space, logarithms, found[None])[0] == pytest.approx(wanted)
+
+
+def test_draws_have_the_probabilities(space: SearchSpace) -> None:
+    logarithms = random_logarithms(space, 1)
+    rows = draws(space, logarithms, 20_000, np.random.default_rng(0))
+    free = [c for c in range(space.n_genes) if c not in space.conditions]
+    in_order = {c for columns in space.sequence_columns for c in columns}
+    for column in free:
+        if column not in in_order:
+            shares = np.bincount(rows[:, column], minlength=space.n_options[column]) / len(rows)
+            np.testing.assert_allclose(shares, np.exp(logarithms[column]), atol=0.02)

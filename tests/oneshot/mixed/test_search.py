@@ -1,0 +1,144 @@
+"""The loop: every method learns, goes on from where it was stopped, and ends on its budget."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from edgenas.core.errors import StorageError
+from edgenas.oneshot.data import ImageDataset
+from edgenas.oneshot.mixed.budget import settle
+from edgenas.oneshot.mixed.expected import ExpectedCost
+from edgenas.oneshot.mixed.losses import LossSettings
+from edgenas.oneshot.mixed.search import search
+from edgenas.oneshot.mixed.settings import METHODS, DifferentiableSettings, Stage, method, short
+from edgenas.oneshot.mixed.state import Searching
+from edgenas.oneshot.mixed.watch import EpochReport
+from edgenas.oneshot.optimisation import StepReport
+from edgenas.oneshot.supernet import Supernet
+from edgenas.spaces.fold import macs
+from tests.oneshot.mixed.small_spaces import small
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def quick(name: str, **changes: object) -> DifferentiableSettings:
+    settings = short(method(name), epochs=3, warmup_epochs=1)
+    training = replace(settings.training, batch_size=32)
+    stages = tuple(
+        Stage(options=s.options and min(3, s.options), skip_dropout=s.skip_dropout)
+        for s in settings.stages
+    )
+    return replace(settings, training=training, stages=stages, n_networks=2, **changes)
+
+
+def run(  # noqa: PLR0913
+    settings: DifferentiableSettings,
+    dataset: ImageDataset,
+    *,
+    kind: str = "fbnet",
+    budget: float | None = None,
+    checkpoint: Path | None = None,
+    stop_after: int | None = None,
+    n_budgets: int = 1,
+) -> tuple[Searching, list[EpochReport]]:
+    space = small(kind)
+    cost = ExpectedCost(macs(space))
+    asked = {"n_macs": budget or 1e6}
+    supernet = Supernet(space, seed=0, weights=settings.weights)
+    searching = Searching(supernet, space, settings, budgets=[asked] * n_budgets, seed=0)
+    n_steps = 0
+
+    def on_step(report: StepReport) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == stop_after:
+            raise Stopped
+
+    told = search(
+        searching, space, dataset, settings, costs={"n_macs": cost},
+        identity=settings.method, seed=0, checkpoint=checkpoint, on_step=on_step,
+    )  # fmt: skip
+    return searching, told
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("kind", ["fbnet", "once-for-all", "cell"])
+def test_every_method_learns_in_every_kind_of_space(
+    name: str, kind: str, dataset: ImageDataset
+) -> None:
+    searching, told = run(quick(name), dataset, kind=kind)
+    assert [one.epoch for one in told] == [1, 2, 3]
+    assert [one.is_warmup for one in told] == [True, False, False]
+    assert np.isnan(told[0].logits_loss)
+    assert np.isfinite([told[1].logits_loss, told[2].logits_loss]).all()
+    assert told[0].entropy == pytest.approx(1, abs=1e-3)
+    assert told[2].entropy < told[0].entropy
+    learned = searching.distributions[0].logits.probabilities().values()
+    # One path alone in a row of layers, each of which normalises what it reads, says little.
+    least = min if name not in ("gdas", "proxylessnas_reinforce") else max
+    assert least(float(p.detach().max() - p.detach().min()) for p in learned) > 0.01
+
+
+@pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "darts_second", "p_darts"])
+def test_a_killed_search_ends_as_one_that_was_not(
+    name: str, dataset: ImageDataset, tmp_path: Path
+) -> None:
+    settings = quick(name)
+    settings = replace(settings, training=replace(settings.training, checkpoint_minutes=0.0))
+    whole, told = run(settings, dataset)
+    path = tmp_path / "checkpoint.safetensors"
+    for stop_after in (1, 2, 1):
+        with pytest.raises(Stopped):
+            run(settings, dataset, checkpoint=path, stop_after=stop_after)
+    again, told_again = run(settings, dataset, checkpoint=path)
+    assert str(told_again) == str(told)  # NaN is not itself
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+
+
+def test_a_checkpoint_of_another_search_is_refused(dataset: ImageDataset, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    run(quick("fbnet"), dataset, checkpoint=path)
+    with pytest.raises(StorageError, match="is of another search"):
+        run(quick("gdas"), dataset, checkpoint=path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StorageError, match="cannot read the checkpoint"):
+        run(quick("fbnet"), dataset, checkpoint=path)
+
+
+def test_options_are_closed_stage_by_stage(dataset: ImageDataset) -> None:
+    searching, _ = run(quick("p_darts"), dataset)
+    logits = searching.distributions[0].logits
+    assert {len(logits.open_options(c)) for c in logits.columns} == {3}
+
+
+@pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "gdas"])
+def test_the_budget_form_ends_on_the_budget(name: str, dataset: ImageDataset) -> None:
+    space = small("fbnet")
+    fold = macs(space)
+    low, high = float(fold(space.smallest()[None])[0]), float(fold(space.largest()[None])[0])
+    for share in (0.2, 0.7):
+        budget = low + share * (high - low)
+        settings = quick(name, loss=LossSettings(form="budget"))
+        training = replace(settings.training, epochs=25)
+        searching, told = run(replace(settings, training=training), dataset, budget=budget)
+        # Every other step only is of the logits where paths are drawn two by two.
+        near = 0.1 if name != "proxylessnas" else 0.5
+        assert told[-1].costs["n_macs"] == pytest.approx(budget, rel=near)
+        logits, cost = searching.distributions[0].logits, ExpectedCost(fold)
+        settle(logits, {"n_macs": cost}, {"n_macs": budget})
+        assert 0.98 * budget <= float(cost(logits.probabilities()).detach()) <= budget
+
+
+def test_several_distributions_learn_in_turn_from_the_same_weights(dataset: ImageDataset) -> None:
+    searching, told = run(quick("fbnet"), dataset, n_budgets=2)
+    assert [(one.epoch, one.distribution) for one in told] == [
+        (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)
+    ]  # fmt: skip
+    first, second = (one.logits.log_probabilities() for one in searching.distributions)
+    assert not np.allclose(first[1], second[1])
