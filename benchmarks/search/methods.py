@@ -11,8 +11,9 @@ from edgenas.core.architecture import Genes
 from edgenas.searchers import SEARCHERS
 
 PEERS = ("optuna_nsga2", "optuna_tpe", "pymoo_nsga2")
-_LEFT_OUT = ("optuna", "predictor")
-"""The first is a peer already; the second selects over a whole supernet, see `once_for_all`."""
+_LEFT_OUT = ("optuna", "predictor", "probabilities")
+"""The first is a peer already; the second selects over a whole supernet, see `once_for_all`; the
+third proposes what a differentiable search has learned."""
 
 _MOST_ASKED = 20
 """A peer that has proposed so many times the evaluations has ended, with what it had."""

@@ -87,12 +87,7 @@ class Slot(nn.Module):
         for name, n_out, n_in, kernel in _cuts(op):
             layer = self.get_submodule(name)
             if n_in:
-                weight: Tensor = layer.get_parameter("weight")
-                if weight.shape[:2] != (n_out, n_in):
-                    weight = weight[:n_out, :n_in]
-                if kernel and weight.shape[-1] != kernel:
-                    weight = self._smaller_kernel(weight, kernel)
-                found[f"{name}.weight"] = weight
+                found[f"{name}.weight"] = self._weight(layer, n_out, n_in, kernel)
                 if layer.bias is not None:
                     found[f"{name}.bias"] = _first(layer.get_parameter("bias"), n_out)
             if "norm" in layer._modules:
@@ -103,6 +98,14 @@ class Slot(nn.Module):
                     for key in STATISTICS:
                         found[f"{name}.norm.{key}"] = _first(norm.get_buffer(key), n_out)
         return found
+
+    def _weight(self, layer: nn.Module, n_out: int, n_in: int, kernel: int) -> Tensor:
+        weight: Tensor = layer.get_parameter("weight")
+        if weight.shape[:2] != (n_out, n_in):
+            weight = weight[:n_out, :n_in]
+        if kernel and weight.shape[-1] != kernel:
+            weight = self._smaller_kernel(weight, kernel)
+        return weight
 
     def _smaller_kernel(self, weight: Tensor, kernel: int) -> Tensor:
         """Crop and map, from each of the sizes to the next smaller one."""

@@ -17,6 +17,7 @@ from edgenas.lowering.torch import GraphModule, channels_last, run_graph
 from edgenas.oneshot.checkpoint import write_tensors
 from edgenas.oneshot.separate import AnySlot, NodeSlot, make_slot
 from edgenas.oneshot.sharing import (
+    ByNode,
     Separate,
     graph_of,
     module_name,
@@ -121,7 +122,7 @@ class Supernet(nn.Module):
                 if isinstance(one, Separate):
                     for op in one.variants:
                         slot.shared.check(op)
-                elif isinstance(slot, NodeSlot):
+                elif isinstance(slot, NodeSlot) and isinstance(one, ByNode):
                     for (layer, _), op in one.layers.items():
                         slot.shared.check_layer(layer, op)
                 else:

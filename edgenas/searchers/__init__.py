@@ -18,6 +18,7 @@ from edgenas.searchers.netadapt import NetAdaptSearcher
 from edgenas.searchers.nsga2 import Nsga2Searcher, NsgaNetSearcher
 from edgenas.searchers.pnas import PnasSearcher
 from edgenas.searchers.predictor import PredictorSearcher
+from edgenas.searchers.probabilities import ProbabilitiesSearcher
 from edgenas.searchers.random import RandomSearcher
 from edgenas.searchers.regularized_evolution import RegularizedEvolutionSearcher
 from edgenas.searchers.surrogate import SurrogateSearcher
@@ -39,6 +40,7 @@ _ALL: tuple[type[Searcher], ...] = (
     DppNetSearcher,
     PredictorSearcher,
     SurrogateSearcher,
+    ProbabilitiesSearcher,
 )
 for _searcher in _ALL:
     SEARCHERS.add(_searcher.name)(_searcher)
@@ -79,6 +81,7 @@ __all__ = [
     "NsgaNetSearcher",
     "PnasSearcher",
     "PredictorSearcher",
+    "ProbabilitiesSearcher",
     "RandomSearcher",
     "RegularizedEvolutionSearcher",
     "SearchProblem",

@@ -32,7 +32,6 @@ from edgenas.exporters import get as get_exporter
 from edgenas.exporters.tensorrt import TensorRTRecipe, compute_capabilities
 from edgenas.hardware.device import Device, load_device
 from edgenas.oneshot.data import ImageDataset, load_dataset
-from edgenas.oneshot.sharing import check_shared
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.energy import power_of
 from edgenas.runtimes import RUNTIMES, Runtime
@@ -350,7 +349,6 @@ class Run:
         """Refuse before any work what cannot be finished.
 
         Raises:
-            SpaceError: a supernet is to be trained, and none can be over the space.
             MissingExtraError: it is not installed; the message names the extra.
             ExportError: an engine for GPUs that the installed TensorRT does not know.
         """
@@ -360,8 +358,6 @@ class Run:
         if "export" in steps:
             reasons += [exporter.unavailable_reason() for exporter in self.exporters.values()]
         if "train" in steps:
-            if self.shares_weights:
-                check_shared(self.space)
             reasons += [unavailable_reason("torch"), unavailable_reason("safetensors")]
         missing = list(dict.fromkeys(reason for reason in reasons if reason))
         if missing:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -14,11 +13,10 @@ from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.description import load_description
-from edgenas.oneshot.schedules import SCHEDULES
-from edgenas.oneshot.settings import TrainingSettings, scheduled
 from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
+from edgenas.study.job_differentiable import DifferentiableSection
 from edgenas.study.job_texts import (
     AspectName,
     ConstraintText,
@@ -26,9 +24,13 @@ from edgenas.study.job_texts import (
     ObjectiveName,
     PickText,
 )
+from edgenas.study.job_training import CandidatesSection, FinetuneSection, TrainingSection
 from edgenas.study.storage_names import StorageName
 
 M = TypeVar("M", bound=StrictModel)
+
+PROBABILITIES = "probabilities"
+"""The searcher that proposes what a differentiable search has learned."""
 
 
 class DataSection(StrictModel):
@@ -142,115 +144,6 @@ class ProfileSection(StrictModel):
         return ProfileSettings.for_space(space, **few | given)
 
 
-class FinetuneSection(StrictModel):
-    """Training of one network; what is not given comes from the preset of the data set."""
-
-    epochs: int | None = Field(default=None, ge=0)
-    batch_size: int | None = Field(default=None, ge=2)
-    lr: float | None = Field(default=None, gt=0)
-    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
-    momentum: float | None = Field(default=None, gt=0, lt=1)
-    weight_decay: float | None = Field(default=None, ge=0)
-    label_smoothing: float | None = Field(default=None, ge=0, lt=1)
-    max_gradient_norm: float | None = Field(default=None, gt=0)
-    n_random_subnets: int | None = Field(default=None, ge=0)
-    augment: bool | None = None
-    threads: int | None = Field(default=None, ge=1)
-    accelerator: Literal["auto", "cpu", "gpu"] | None = None
-    devices: int | None = Field(default=None, ge=1)
-    precision: Literal["32-true", "bf16-mixed"] | None = None
-    checkpoint_minutes: float | None = Field(default=None, ge=0)
-    seed: int = Field(default=0, ge=0)
-
-    def over(self, preset: TrainingSettings) -> TrainingSettings:
-        """Return `preset` changed as this section says."""
-        return replace(preset, **self._given())
-
-    def _given(self) -> dict[str, Any]:
-        known = {field.name for field in fields(TrainingSettings)} - {"phases"}
-        return self.model_dump(exclude_none=True, include=known)
-
-
-class CandidatesSection(FinetuneSection):
-    """Training of every candidate of a search from fresh weights; no supernet is trained then.
-
-    What is not given comes from the preset of the data set. `stopping` breaks off trainings that
-    are not worth their end: ``halving`` lets the best of every `eta` go on after 1, `eta`, ...
-    epochs, by all objectives; ``curves`` those whose learning curve may end on the front.
-    """
-
-    epochs: int | None = Field(default=None, ge=1)
-    n_train_images: int | None = Field(default=None, ge=2)
-    """Each is trained on this many of the training images; by default on all."""
-    stopping: Literal["halving", "curves", "none"] = "halving"
-    eta: int = Field(default=3, ge=2)
-    inherit: bool = True
-    """Whether candidates begin with their parent's weights, where the searcher names parents."""
-
-
-class PhaseSection(StrictModel):
-    """Changes of one phase of a schedule (see `edgenas.oneshot.phases.Phase`)."""
-
-    epochs: int | None = Field(default=None, ge=0)
-    lr: float | None = Field(default=None, gt=0)
-    n_subnets: int | None = Field(default=None, ge=1)
-    elastic: dict[str, Literal["all"] | int | tuple[int | float, ...]] | None = None
-    distillation: float | None = Field(default=None, ge=0)
-    sort_stage: int | None = Field(default=None, ge=0)
-    batch_size: int | None = Field(default=None, ge=2)
-    warmup_fraction: float | None = Field(default=None, ge=0, lt=1)
-
-
-class TrainingSection(FinetuneSection):
-    """Training of the supernet: the sandwich, or a schedule of phases and changes of them.
-
-    With a schedule, what is not given is as the schedule has it, and epochs and rates are given by
-    phase. With `weights` nothing is trained.
-    """
-
-    schedule: str | None = None
-    """One of `edgenas.oneshot.schedules.SCHEDULES`; not given is ``sandwich``."""
-    phases: dict[str, PhaseSection] = Field(default_factory=dict)
-    weights: str | None = None
-    """A supernet that ``edgenas ofa import`` wrote; the space is that of its description."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        given = {*self._given(), *(["schedule"] if self.schedule else [])} - {"threads"}
-        if self.weights is not None and (given or self.phases):
-            raise ValueError(
-                f"{', '.join(sorted(given)) or 'phases'} beside weights, which are not trained; "
-                "leave out the one or the other"
-            )
-        try:
-            self.over(TrainingSettings(epochs=1))
-        except UsageError as error:
-            raise ValueError(str(error)) from error
-        return self
-
-    def over(self, preset: TrainingSettings) -> TrainingSettings:
-        """Return `preset`, or the settings of the schedule, changed as this section says.
-
-        Raises:
-            UsageError: no such schedule or phase, or something that the phases decide.
-        """
-        if self.schedule in (None, "sandwich"):
-            if self.phases:
-                raise UsageError(
-                    f"phases {', '.join(self.phases)} without a schedule; name one: schedule: ..., "
-                    f"allowed: {', '.join(SCHEDULES)}"
-                )
-            return super().over(preset)
-        given = self._given()
-        if decided := sorted({"epochs", "lr", "n_random_subnets"} & set(given)):
-            raise UsageError(
-                f"{', '.join(decided)} beside the schedule {self.schedule}, whose phases decide "
-                "that; write phases: {full: {epochs: ...}}"
-            )
-        changes = {name: phase.model_dump(exclude_none=True) for name, phase in self.phases.items()}
-        return scheduled(str(self.schedule), changes, **given)
-
-
 class SearchSection(StrictModel):
     """Which searcher proposes, how many architectures are evaluated."""
 
@@ -260,6 +153,8 @@ class SearchSection(StrictModel):
     """Accuracy is taken on this many of the validation images; by default on all."""
     candidates: CandidatesSection | None = None
     """Train each candidate alone; by default all share the weights of a supernet."""
+    differentiable: DifferentiableSection | None = None
+    """The supernet learns which of its choices to prefer, and candidates are drawn from that."""
     predictor: str | None = None
     """A file that predicts the accuracy, which is then not measured; see docs/predictors.md."""
     accuracies: str | None = None
@@ -268,6 +163,21 @@ class SearchSection(StrictModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     seed: int = Field(default=0, ge=0)
     storage: StorageName | None = None  # by default the run's own; runs that name one share it
+
+    @model_validator(mode="after")
+    def _has_one_algorithm(self) -> Self:
+        named = "algorithm" in self.model_fields_set and self.algorithm != PROBABILITIES
+        if self.differentiable is not None and named:
+            raise ValueError(
+                f"algorithm {self.algorithm} beside differentiable, which proposes what it has "
+                "learned; leave out the one or the other"
+            )
+        return self
+
+    @property
+    def searcher(self) -> str:
+        """The name of the searcher that proposes candidates."""
+        return self.algorithm if self.differentiable is None else PROBABILITIES
 
 
 class TensorrtSection(StrictModel):
@@ -323,6 +233,27 @@ class Job(StrictModel):
     export: ExportSection = ExportSection()
     measure: MeasureSection = MeasureSection()
     report: ReportSection = ReportSection()
+
+    @model_validator(mode="after")
+    def _learns_its_choices_alone(self) -> Self:
+        section = self.search.differentiable
+        if section is None:
+            return self
+        others = ("candidates", "predictor", "accuracies")
+        beside = [f"search.{name}" for name in others if getattr(self.search, name) is not None]
+        phased = ("schedule", "phases", "weights")
+        beside += [f"training.{name}" for name in phased if getattr(self.training, name)]
+        if beside:
+            raise ValueError(
+                f"{', '.join(beside)} beside search.differentiable, which trains its own supernet "
+                "and takes accuracies with its weights; leave out the one or the other"
+            )
+        limited = [one for one in self.all_constraints() if one.name != "accuracy"]
+        try:
+            section.settings(has_limits=bool(limited or section.budgets))
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        return self
 
     @model_validator(mode="after")
     def _has_one_source_of_accuracy(self) -> Self:

@@ -44,18 +44,18 @@ def searcher_settings(job: Job) -> dict[str, Any]:
         UsageError: a setting that it does not have.
     """
     section = job.search
-    kind = SEARCHERS.get(section.algorithm)
+    kind = SEARCHERS.get(section.searcher)
     known = {field.name for field in dataclasses.fields(kind.Settings)}
     settings = dict(section.settings)
     if section.population is not None:
         if "population_size" not in known:
-            raise UsageError(f"search.population: {section.algorithm} has no population")
+            raise UsageError(f"search.population: {section.searcher} has no population")
         settings["population_size"] = section.population
     unknown = sorted(set(settings) - known)
     if unknown:
         allowed = ", ".join(sorted(known)) or "none"
         raise UsageError(
-            f"search.settings: {section.algorithm} has no {', '.join(unknown)}; allowed: {allowed}"
+            f"search.settings: {section.searcher} has no {', '.join(unknown)}; allowed: {allowed}"
         )
     kind.Settings(**settings)  # which refuses what cannot be: now, not after training
     return settings
@@ -151,7 +151,7 @@ def _check_searcher(run: Run) -> None:
     """
     section, settings = run.job.search, searcher_settings(run.job)
     wanted = {
-        "algorithm": section.algorithm,
+        "algorithm": section.searcher,
         "settings": settings,
         "objectives": list(run.job.objectives),
     }
@@ -168,4 +168,4 @@ def _check_searcher(run: Run) -> None:
         return {name: np.ones(len(population)) for name in cheap}
 
     problem = SearchProblem(run.space, run.objectives, cheap=alike)
-    make_searcher(section.algorithm, problem, seed=section.seed, settings=settings)
+    make_searcher(section.searcher, problem, seed=section.seed, settings=settings)

@@ -28,6 +28,10 @@ def _pick(text: str) -> str:
             f"{text!r} picks nothing; write 'knee', a constraint such as 'latency_ms <= 2 @ 90%', "
             "or an architecture's id (at least 4 of its 10 hex digits)"
         )
+    return _limits(text)
+
+
+def _limits(text: str) -> str:
     return ", ".join(_constraint(part) for part in text.split(","))
 
 
@@ -56,4 +60,5 @@ AspectName = Annotated[str, AfterValidator(_aspect)]
 ObjectiveName = Annotated[str, AfterValidator(_objective)]
 DeviceLabel = Annotated[str, AfterValidator(_label)]
 ConstraintText = Annotated[str, AfterValidator(_constraint)]
+LimitsText = Annotated[str, AfterValidator(_limits)]
 PickText = Annotated[str, AfterValidator(_pick)]

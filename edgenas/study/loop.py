@@ -55,6 +55,7 @@ def run_search(  # noqa: PLR0913
     name: str = "search",
     batch_size: int = 1,
     context: Mapping[str, Any] | None = None,
+    notes: Mapping[str, Any] | None = None,
     reference: Mapping[str, float] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> SearchResult:
@@ -77,6 +78,7 @@ def run_search(  # noqa: PLR0913
         batch_size: architectures that are asked for and evaluated together.
         context: JSON values that decide on the evaluations (hashes of data, weights and tables);
             a study is not gone on with under another context.
+        notes: JSON values that the study keeps as user attributes, for whoever reads it.
         reference: the hypervolume's worst values by objective; see `reference_values`.
         on_progress: called after every recorded evaluation.
 
@@ -94,7 +96,12 @@ def run_search(  # noqa: PLR0913
     problem = searcher.problem
     identity = {**searcher.identity(), "batch_size": batch_size, "context": dict(context or {})}
     with StudyStorage(
-        storage, problem.space, objectives=problem.objectives, identity=identity, name=name
+        storage,
+        problem.space,
+        objectives=problem.objectives,
+        identity=identity,
+        name=name,
+        notes=notes,
     ) as record:
         turns = Turns(
             searcher,

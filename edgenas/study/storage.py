@@ -49,13 +49,14 @@ class StudyStorage:
         objectives: in the order of the trials' values.
         identity: JSON values that must be the same for the study to be gone on with.
         name: of the study.
+        notes: user attributes beside; whatever the study has of them is replaced.
 
     Raises:
         StorageError: it cannot be read or written, is damaged, in use where one process at a time
             is allowed, or a study with another identity; the message says what differs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         storage: str | Path,
         space: SearchSpace,
@@ -63,9 +64,11 @@ class StudyStorage:
         objectives: Sequence[Objective],
         identity: Mapping[str, Any],
         name: str = "search",
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         self.space, self.objectives, self.name = space, tuple(objectives), name
         self._identity = plain({"format": FORMAT, **identity})
+        self._notes = plain(dict(notes or {}))
         self._records: dict[Architecture, tuple[int, Record]] = {}
         self._news: list[Record] = []
         self._settled: set[int] = set()
@@ -198,7 +201,11 @@ class StudyStorage:
         return arch in self._records or arch in self._running
 
     def _prepare(self, backend: Backend) -> optuna.Study:
-        return study_of(backend, self.name, objectives=self.objectives, identity=self._identity)
+        study = study_of(backend, self.name, objectives=self.objectives, identity=self._identity)
+        for key, value in self._notes.items():
+            if study.user_attrs.get(key) != value:
+                study.set_user_attr(key, value)
+        return study
 
     def _read(self, *, opening: bool = False) -> None:
         """Take in what has changed, and end what dead processes left running."""

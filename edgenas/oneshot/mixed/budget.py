@@ -109,8 +109,9 @@ def _slopes(
     leaves = {column: p.detach().clone().requires_grad_() for column, p in chances.items()}
     with torch.enable_grad():
         found = torch.autograd.grad(cost(leaves), list(leaves.values()), allow_unused=True)
+    gradients: list[Tensor | None] = list(found)  # None: the cost does not depend on the gene
     return {
         column: (gradient / budget).float()
-        for column, gradient in zip(leaves, found, strict=True)
+        for column, gradient in zip(leaves, gradients, strict=True)
         if gradient is not None
     }

@@ -67,7 +67,7 @@ def save_state(
         StorageError: the disk is full or the folder cannot be written.
     """
     tensors = {f"module/{name}": value for name, value in module.state_dict().items()}
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
     for kind, optimiser in optimisers.items():
         for parameter, state in optimiser.state.items():
             for key, value in state.items():
@@ -119,7 +119,6 @@ def load_state(
             device = parameters[name].device
             # Adam's step counter stays where it was: on the CPU.
             optimiser.state[parameters[name]] = {
-                what: value if what == "step" else value.to(device)
-                for what, value in state.items()
+                what: value if what == "step" else value.to(device) for what, value in state.items()
             }
     return position

@@ -47,10 +47,7 @@ class ExpectedCost:
                 self._order.append((columns, values))
             else:  # factors that read the same genes are one table
                 terms[columns] = terms.get(columns, 0.0) + values
-        self._sums = [
-            (columns, torch.tensor(values))
-            for columns, values in terms.items()
-        ]
+        self._sums = [(columns, torch.tensor(values)) for columns, values in terms.items()]
         self._levels = _levels(values for _, values in self._order)
 
     def __call__(self, probabilities: Probabilities) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -62,7 +61,7 @@ class GeneLogits(nn.Module):
         return {column: self.of(column).softmax(0) for column in self.columns}
 
     def edges(self) -> dict[int, Tensor]:
-        """Return the weights of the edges of cells, of which those to a node add up to their number.
+        """Return the weights of edges of cells; those to a node add up to their number.
 
         PC-DARTS (Xu et al. 2020, arXiv:1907.05737), equation 4, times the number of edges, so that
         a cell's scale is that of the derived network.
@@ -84,9 +83,7 @@ class GeneLogits(nn.Module):
 
     def entropy(self) -> float:
         """Return the mean entropy of the genes, as a share of that of a uniform choice."""
-        shares = [
-            _entropy(p.detach()) / math.log(len(p)) for p in self.probabilities().values()
-        ]
+        shares = [_entropy(p.detach()) / math.log(len(p)) for p in self.probabilities().values()]
         return math.fsum(shares) / len(shares) if shares else 0.0
 
     def log_probabilities(self) -> list[np.ndarray]:
@@ -101,15 +98,6 @@ class GeneLogits(nn.Module):
         best = [int(np.argmax(values)) for values in self.log_probabilities()]
         row: Genes = self.space.canonical(np.array([best], dtype=np.int8))[0]
         return row
-
-
-def uniform(space: SearchSpace) -> Mapping[int, Tensor]:
-    """Return equal probabilities for all genes that have a choice."""
-    return {
-        column: torch.full((int(n),), 1 / int(n))
-        for column, n in enumerate(space.n_options)
-        if n > 1
-    }
 
 
 def _entropy(probabilities: Tensor) -> float:

@@ -7,41 +7,13 @@ paper: with another unit its weight would be another one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from edgenas.core.errors import UsageError, choices
+from edgenas.oneshot.mixed.loss_settings import LossSettings
 
 _US_PER_MS = 1000.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LossSettings:
-    """The form of the loss and its weights.
-
-    Attributes:
-        form: one of `FORMS`.
-        alpha: factor of a product, or weight of a sum.
-        beta: exponent of a product.
-        reference: by cost, what ProxylessNAS's forms and rewards compare with: the target; by
-            default the budget.
-    """
-
-    form: str = "none"
-    alpha: float = 1.0
-    beta: float = 0.6
-    reference: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.form not in FORMS:
-            raise UsageError(f"no loss form {self.form!r}; {choices(self.form, FORMS)}")
-        if self.alpha < 0 or self.beta < 0:
-            raise UsageError(f"alpha and beta are at least 0, got {self.alpha} and {self.beta}")
-        for name, value in self.reference.items():
-            if value <= 0:
-                raise UsageError(f"the reference of {name} is above 0, got {value}")
 
 
 Form = Callable[[LossSettings, Tensor, Mapping[str, Tensor], Mapping[str, float]], Tensor]
@@ -114,9 +86,6 @@ FORMS: Mapping[str, Form] = {
     "budget": _none,  # the multipliers of `edgenas.oneshot.mixed.budget` add to it
 }
 """Forms by name; ``budget`` is the cross entropy under multipliers that end on the budget."""
-
-NEED_REFERENCE = frozenset({"proxylessnas_sum", "proxylessnas_product", "budget"})
-"""Forms that compare with a reference."""
 
 
 def reward(

@@ -132,9 +132,7 @@ class _Run:
         parts = self.how.channel_parts if factor_terms.columns else 1
         if parts > 1 and all(_keeps_shape(specs, parts) for specs in terms.specs):
             return self._partly(factor.name, terms.specs, weights, values, parts)
-        return _add_up(
-            [self._term(factor.name, specs, values) for specs in terms.specs], weights
-        )
+        return _add_up([self._term(factor.name, specs, values) for specs in terms.specs], weights)
 
     def cell(self, name: str, cell: MixedCell, values: Tensor) -> Tensor:
         """Return what a cell makes of its input."""
@@ -245,12 +243,11 @@ def drawn_genes(space: SearchSpace) -> frozenset[int]:
         if factor.mixed is not None:
             continue
         columns, weights = space.strides(factor)
-        places = [[int(p) // int(w) % int(space.n_options[c]) for c, w in zip(columns, weights)]
-                  for p in range(len(table))]  # fmt: skip
-        first = not drawn and factor is space.factors[0]
+        counts = space.n_options[columns]
+        places = [[int(o) for o in place // weights % counts] for place in range(len(table))]
         sizes = [specs[0].in_shape[1:] if specs else None for specs in table]
         by_drawn: dict[tuple[int, ...], set[object]] = {}
-        if first and len(set(sizes)) > 1:
+        if factor is space.factors[0] and len(set(sizes)) > 1:
             drawn.update(columns)
         for options, size in zip(places, sizes, strict=True):
             if size is not None:

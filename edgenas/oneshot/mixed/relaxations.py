@@ -65,6 +65,7 @@ class Relaxation(ABC):
             before: as they were.
             draw: that of the step.
         """
+        del logits, before, draw
 
     def _mixture(self, logits: GeneLogits, draw: Draw, *, for_weights: bool) -> Mixture:
         generator = torch.Generator().manual_seed(draw.seed)

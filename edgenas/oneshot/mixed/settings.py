@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgenas.core.errors import UsageError, choices
-from edgenas.oneshot.mixed.losses import LossSettings
+from edgenas.oneshot.mixed.loss_settings import LossSettings
 from edgenas.oneshot.settings import TrainingSettings
 from edgenas.oneshot.sharing import HOW
 
@@ -271,9 +271,7 @@ def short(
     Weights learn as those of the built-in supernets do. The logits' rate makes up for there being
     fewer steps: Adam moves a logit by about its rate a step, and they have to move by some units.
     """
-    training = replace(
-        settings.training, epochs=epochs, lr=0.1, batch_size=64, warmup_fraction=0.1
-    )
+    training = replace(settings.training, epochs=epochs, lr=0.1, batch_size=64, warmup_fraction=0.1)
     return replace(
         settings,
         training=training,

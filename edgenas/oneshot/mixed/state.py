@@ -70,10 +70,10 @@ class Distribution(nn.Module):
             return
         place.fill_(number)
         for column in self.logits.columns if n_options is not None else ():
-            values = self.logits.of(column).detach()
             still_open = self.logits.open_options(column)
-            still_open.sort(key=lambda option, values=values: float(values[option]))
-            for option in still_open[: max(0, len(still_open) - (n_options or 1))]:
+            order = self.logits.of(column).detach().argsort().tolist()
+            unlikely = [option for option in order if option in still_open]
+            for option in unlikely[: max(0, len(still_open) - (n_options or 1))]:
                 self.logits.close(column, option)
 
 

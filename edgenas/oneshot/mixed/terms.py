@@ -41,9 +41,7 @@ class FactorTerms:
         table: its operators by combination, see `SearchSpace.combination_ops`.
     """
 
-    def __init__(
-        self, space: SearchSpace, factor: Factor, table: list[tuple[OpSpec, ...]]
-    ) -> None:
+    def __init__(self, space: SearchSpace, factor: Factor, table: list[tuple[OpSpec, ...]]) -> None:
         self.space, self.table = space, table
         self.columns, self._weights = space.strides(factor)
         self._found: dict[Runs, Terms] = {}
@@ -81,7 +79,9 @@ class FactorTerms:
             is_active = self._active(chosen)
             key = tuple(o if a else n for o, a, n in zip(chosen, is_active, inactive, strict=True))
             if key not in combinations:
-                specs = self.table[sum(int(w) * o for w, o in zip(self._weights, chosen))]
+                specs = self.table[
+                    sum(int(w) * o for w, o in zip(self._weights, chosen, strict=True))
+                ]
                 combinations[key] = numbers.setdefault(specs, len(numbers))
         keys = torch.tensor(list(combinations), dtype=torch.int64).reshape(len(combinations), -1)
         return Terms(

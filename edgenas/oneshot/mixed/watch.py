@@ -15,7 +15,6 @@ from torch import Tensor
 
 from edgenas.core.architecture import Genes
 from edgenas.oneshot.mixed.expected import ExpectedCost
-from edgenas.oneshot.mixed.logits import uniform
 from edgenas.oneshot.mixed.mixture import frozen
 from edgenas.oneshot.sharing import graph_of, has_weights
 from edgenas.spaces.base import SearchSpace
@@ -83,9 +82,21 @@ def unflatten(numbers: Sequence[float], names: Sequence[str]) -> list[EpochRepor
     found = []
     for start in range(0, len(numbers), width):
         epoch, which, stage, warmup, *rest = numbers[start : start + width]
-        own = dict(zip(names, rest[5:], strict=True))
-        place = (int(epoch), int(which), int(stage), bool(warmup))
-        found.append(EpochReport(*place, *rest[:5], own))
+        loss, logits_loss, entropy, temperature, weightless, *costs = rest
+        found.append(
+            EpochReport(
+                epoch=int(epoch),
+                distribution=int(which),
+                stage=int(stage),
+                is_warmup=bool(warmup),
+                loss=loss,
+                logits_loss=logits_loss,
+                entropy=entropy,
+                temperature=temperature,
+                weightless=weightless,
+                costs=dict(zip(names, costs, strict=True)),
+            )
+        )
     return found
 
 
@@ -141,17 +152,24 @@ class Weightless:
         return self({c: one.value for c, one in frozen(self.space, row).genes.items()})
 
 
-def drift(space: SearchSpace, row: Genes) -> str | None:
-    """Return a sentence that says that a network has drifted to skips; None if it has not."""
+def drift(space: SearchSpace, row: Genes, others: Genes) -> str | None:
+    """Return a sentence that says that a network has drifted to skips; None if it has not.
+
+    Args:
+        space: of the architectures.
+        row: the most likely one, shape (n_genes,).
+        others: random ones that keep the same limits: a tight budget leaves no room for weights,
+            and what it takes is no drift. Shape (n, n_genes).
+    """
     share = Weightless(space)
-    own, chance = share.of(row), share(uniform(space))
+    own, chance = share.of(row), sum(map(share.of, others)) / len(others)
     if own < DRIFTED or own - chance < _MUCH_LESS:
         return None
     return (
         f"the search has drifted to operators without weights: {own:.0%} of the choices of its "
-        f"most likely network are skips, pools or zeros, {chance:.0%} of a random one's; DARTS is "
-        "known for it. Search for fewer epochs, or with fewer logit steps, or another method "
-        "(p_darts, pc_darts, gdas, fbnet)"
+        f"most likely network are skips, pools or zeros, {chance:.0%} of a random one's within "
+        "the same limits; DARTS is known for it. Search for fewer epochs, or by another method "
+        "(p_darts, pc_darts, fbnet, proxylessnas)"
     )
 
 

@@ -170,6 +170,43 @@ class StepTime(StrictModel):
     note: str = ""
 
 
+class LearnedEpoch(StrictModel):
+    """A distribution of a differentiable search after an epoch.
+
+    `ratio` is the greatest of its expected costs by what is asked for, None where nothing is.
+    """
+
+    epoch: int = Field(ge=1)
+    distribution: int = Field(ge=0)
+    is_warmup: bool
+    entropy: float
+    weightless: float
+    temperature: float
+    costs: dict[str, float]
+    ratio: float | None = None
+
+
+class LearnedDistribution(StrictModel):
+    """Where a distribution of a differentiable search ended: its limits and expected costs.
+
+    `settled` are the costs of what candidates were drawn from; `drift` says what is wrong with it.
+    """
+
+    limits: tuple[str, ...]
+    expected: dict[str, float]
+    settled: dict[str, float]
+    entropy: float
+    drift: str | None = None
+
+
+class Learned(StrictModel):
+    """What a differentiable search learned, by which method."""
+
+    method: str
+    distributions: tuple[LearnedDistribution, ...]
+    epochs: tuple[LearnedEpoch, ...]
+
+
 class ReportData(StrictModel):
     """All that a report shows.
 
@@ -188,6 +225,7 @@ class ReportData(StrictModel):
         progress: hypervolume and best accuracy over the evaluations.
         predicted_accuracy: whether the search's accuracies are a predictor's, not measured.
         predictor: what is known of the predictor that the search was led by, in a sentence.
+        learned: the course of a differentiable search; None of any other.
         remeasured: front members timed on the device, all runtimes.
         blocks: parts of the picked network, all runtimes.
         exports: the proof, one line a target.
@@ -214,6 +252,7 @@ class ReportData(StrictModel):
     progress: tuple[ProgressPoint, ...] = ()
     predicted_accuracy: bool = False
     predictor: str = ""
+    learned: Learned | None = None
     remeasured: tuple[Remeasured, ...] = ()
     blocks: tuple[BlockCost, ...] = ()
     exports: tuple[ExportedFile, ...] = ()

@@ -7,23 +7,25 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from edgenas.study.report.data import EvaluatedPoint, FrontMember, Remeasured, ReportData
+from edgenas.study.report.layout import (
+    BLUE,
+    FAINT,
+    INK,
+    ORANGE,
+    RED,
+    RUNTIME_COLOURS,
+    Figure,
+    axis,
+    layout,
+)
+from edgenas.study.report.learned import learned
 from edgenas.study.report.markup import count, number, percent, plain, plot_text
 
-Figure = dict[str, Any]
 T = TypeVar("T")
 
 MAX_POINTS = 4000
 """Evaluations drawn at most: more would make the page heavy and show nothing new."""
 
-INK, GRID, FAINT, BLUE, ORANGE, RED = (
-    "#1d2733",
-    "#e7ebf0",
-    "#aab4c0",
-    "#2563c9",
-    "#d9590b",
-    "#b3261e",
-)
-RUNTIME_COLOURS = (BLUE, "#0a8f74", "#8a4fbf", "#b07d00")
 _RUNTIME_SYMBOLS = ("circle", "square", "triangle-up", "diamond")
 
 
@@ -34,6 +36,8 @@ def figures(data: ReportData) -> dict[str, Figure]:
         found["front"] = _front(data)
     if data.progress:
         found["progress"] = _progress(data)
+    if data.learned:
+        found["learned"] = learned(data.learned)
     if data.remeasured:
         found["remeasured"] = _remeasured(data)
     if data.blocks:
@@ -61,30 +65,6 @@ def thinned(values: Sequence[T]) -> Sequence[T]:
         return values
     step = (len(values) - 1) / (MAX_POINTS - 1)
     return [values[round(i * step)] for i in range(MAX_POINTS)]
-
-
-def _layout(**changes: Any) -> dict[str, Any]:
-    layout = {
-        "font": {"family": "system-ui, sans-serif", "size": 13, "color": INK},
-        "paper_bgcolor": "#fff",
-        "plot_bgcolor": "#fff",
-        "margin": {"l": 62, "r": 18, "t": 16, "b": 50},
-        "hovermode": "closest",
-        "hoverlabel": {"align": "left", "bgcolor": "#fff", "font": {"size": 12, "color": INK}},
-        "legend": {"orientation": "h", "x": 0, "y": 1, "xanchor": "left", "yanchor": "bottom"},
-    }
-    return layout | changes
-
-
-def _axis(title: str, **changes: Any) -> dict[str, Any]:
-    axis = {
-        "title": {"text": title, "standoff": 8},
-        "gridcolor": GRID,
-        "linecolor": FAINT,
-        "zeroline": False,
-        "automargin": True,
-    }
-    return axis | changes
 
 
 def _front(data: ReportData) -> Figure:
@@ -120,9 +100,9 @@ def _front(data: ReportData) -> Figure:
     shapes, annotations = _limits(data)
     return {
         "data": [trace for trace in traces if trace["x"]],
-        "layout": _layout(
-            xaxis=_axis(f"latency on {plot_text(data.runtime)} (ms)", rangemode="tozero"),
-            yaxis=_axis(
+        "layout": layout(
+            xaxis=axis(f"latency on {plot_text(data.runtime)} (ms)", rangemode="tozero"),
+            yaxis=axis(
                 f"{'predicted' if data.predicted_accuracy else 'validation'} accuracy",
                 tickformat=".1~%",
             ),
@@ -288,11 +268,11 @@ def _progress(data: ReportData) -> Figure:
     }
     return {
         "data": [hypervolume, accuracy],
-        "layout": _layout(
+        "layout": layout(
             showlegend=False,
-            xaxis=_axis("evaluations", anchor="y2", rangemode="tozero"),
-            yaxis=_axis("hypervolume", domain=[0.56, 1], nticks=5),
-            yaxis2=_axis("best accuracy", domain=[0, 0.44], tickformat=".1~%", nticks=5),
+            xaxis=axis("evaluations", anchor="y2", rangemode="tozero"),
+            yaxis=axis("hypervolume", domain=[0.56, 1], nticks=5),
+            yaxis2=axis("best accuracy", domain=[0, 0.44], tickformat=".1~%", nticks=5),
         ),
     }
 
@@ -330,9 +310,9 @@ def _remeasured(data: ReportData) -> Figure:
             traces.append(_runtime_points(own, runtime, index))
     return {
         "data": traces,
-        "layout": _layout(
-            xaxis=_axis("measured (ms)", range=ends),
-            yaxis=_axis("predicted (ms)", range=ends),
+        "layout": layout(
+            xaxis=axis("measured (ms)", range=ends),
+            yaxis=axis("predicted (ms)", range=ends),
         ),
     }
 
@@ -399,11 +379,11 @@ def _blocks(data: ReportData) -> Figure:
         )
     return {
         "data": traces,
-        "layout": _layout(
+        "layout": layout(
             barmode="group",
             bargap=0.3,
             showlegend=True,
-            xaxis=_axis("ms"),
-            yaxis=_axis("", autorange="reversed", type="category", dtick=1, gridcolor="#fff"),
+            xaxis=axis("ms"),
+            yaxis=axis("", autorange="reversed", type="category", dtick=1, gridcolor="#fff"),
         ),
     }

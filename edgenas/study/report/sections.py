@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from edgenas.core.objective import Constraint
+from edgenas.study.report import learned
 from edgenas.study.report.data import (
     BlockCost,
     ExportCheck,
@@ -205,6 +206,7 @@ def search(data: ReportData) -> str:
         + f'<p class="remark">After {last.n_evaluations:,} evaluations: hypervolume '
         f"{last.hypervolume:.4g}, best accuracy within the budget {best}.</p>"
         + (f'<p class="remark">{escape(data.predictor)}</p>' if data.predictor else "")
+        + (learned.section(data.learned) if data.learned else "")
     )
 
 

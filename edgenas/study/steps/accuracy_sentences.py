@@ -86,5 +86,5 @@ _WHY_STOPPED = {
 
 def _inherits(run: Run) -> bool:
     """Return whether candidates begin with weights of their parents."""
-    section, kind = run.job.search.candidates, SEARCHERS.get(run.job.search.algorithm)
+    section, kind = run.job.search.candidates, SEARCHERS.get(run.job.search.searcher)
     return section is not None and section.inherit and kind.parent is not Searcher.parent

@@ -12,7 +12,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.searchers.base import Searcher
 from edgenas.searchers.problem import minimised
 from edgenas.study.context import Run
-from edgenas.study.job import CandidatesSection
+from edgenas.study.job_training import CandidatesSection
 from edgenas.study.run_folder import digest_of
 from edgenas.study.steps.train import counting, decisive
 

@@ -24,6 +24,9 @@ from edgenas.study.report import (
     ExportedFile,
     FileCost,
     FrontMember,
+    Learned,
+    LearnedDistribution,
+    LearnedEpoch,
     ProgressPoint,
     Remeasured,
     ReportData,
@@ -34,6 +37,7 @@ from edgenas.study.report import (
 )
 from edgenas.study.steps.accuracy_sentences import accuracy_sentences
 from edgenas.study.steps.candidates import decisive_candidates
+from edgenas.study.steps.differentiable import LEARNED
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
@@ -81,6 +85,7 @@ def gather(run: Run) -> ReportData:
         progress=_progress(run),
         predicted_accuracy=run.predictor is not None,
         predictor=accuracy_sentences(run),
+        learned=_learned(run),
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
@@ -169,6 +174,30 @@ def _progress(run: Run) -> tuple[ProgressPoint, ...]:
         volume = content["hypervolume"][i]
         points.append(ProgressPoint(n_evaluations=i + 1, hypervolume=volume, best_accuracy=best))
     return tuple(points)
+
+
+def _learned(run: Run) -> Learned | None:
+    """Return the course of a differentiable search."""
+    if run.job.search.differentiable is None:
+        return None
+    content = run.read(LEARNED)
+    budgets = [one["budgets"] for one in content["distributions"]]
+    keys = ("limits", "expected", "settled", "entropy", "drift")
+    ends = [{key: one[key] for key in keys} for one in content["distributions"]]
+    shown = ("epoch", "distribution", "is_warmup", "entropy", "weightless", "temperature", "costs")
+    epochs = []
+    for one in content["progress"]:
+        own = budgets[one["distribution"]]
+        ratios = [one["costs"][name] / limit for name, limit in own.items()]
+        told = {key: one[key] for key in shown}
+        epochs.append(LearnedEpoch(**told, ratio=max(ratios, default=None)))
+    return Learned(
+        method=content["method"],
+        distributions=tuple(
+            LearnedDistribution(**{**end, "limits": tuple(end["limits"])}) for end in ends
+        ),
+        epochs=tuple(epochs),
+    )
 
 
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
@@ -300,6 +329,9 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
     for name, model in every.items():
         if model.predictions(pick.row[None])[0].coverage == "extrapolated":
             found.append(f"The pick lies outside what the table for {name} was calibrated on.")
+    if run.job.search.differentiable is not None:
+        drifts = [one["drift"] for one in run.read(LEARNED)["distributions"]]
+        found += [f"{drift[0].upper()}{drift[1:]}." for drift in drifts if drift]
     found += _outside(proof)
     known = [e for e in proof["front"] if e["low_ms"] is not None]
     outside = [e for e in known if not e["low_ms"] <= e["measured_ms"] <= e["high_ms"]]

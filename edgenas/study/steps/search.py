@@ -31,6 +31,7 @@ from edgenas.study.steps.accuracy_source import (
     decisive_source,
     weights_source,
 )
+from edgenas.study.steps.differentiable import distributions, learned
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,8 +65,8 @@ def read_front(run: Run) -> list[Evaluation]:
 def _decisive(run: Run) -> dict[str, Any]:
     """Return what makes two searches the same one, longer or shorter."""
     return {
-        "algorithm": run.job.search.algorithm,
-        "settings": searcher_settings(run.job),
+        "algorithm": run.job.search.searcher,
+        "settings": _settings(run),
         "seed": run.job.search.seed,
         "objectives": list(run.job.objectives),
         "constraints": list(run.job.constraints),
@@ -74,6 +75,14 @@ def _decisive(run: Run) -> dict[str, Any]:
         "space": run.space.fingerprint,
         "data": run.dataset.fingerprint,
     }
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Return the settings of the searcher, with what a differentiable search has learned."""
+    settings = searcher_settings(run.job)
+    if run.job.search.differentiable is not None:
+        settings["distributions"] = distributions(run)
+    return settings
 
 
 def _tables(run: Run) -> dict[str, Any]:
@@ -107,9 +116,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         learner=AccuracyLearner(run.model.fold),
     )
     section = run.job.search
-    searcher = make_searcher(
-        section.algorithm, problem, seed=section.seed, settings=searcher_settings(run.job)
-    )
+    searcher = make_searcher(section.searcher, problem, seed=section.seed, settings=_settings(run))
     dear = accuracy_evaluator(run, searcher, costs, progress)
     evaluator = CombinedEvaluator(
         costs, dear, objectives=run.objectives, constraints=run.constraints
@@ -125,6 +132,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         storage=section.storage or run.folder / STORAGE,
         name=f"{run.job.name}-{digest_of(decisive)[:8]}",
         context=context,
+        notes={"learned": learned(run)} if section.differentiable is not None else None,
         on_progress=on_progress,
     )
     result = _first(run, result, section.n_evaluations)
@@ -182,7 +190,7 @@ def _write_predictor(run: Run, result: SearchResult) -> list[Path]:
     """Fit a predictor to everything that a search by one has evaluated, and keep its report."""
     for old in (PREDICTOR, PREDICTOR_REPORT):
         (run.folder / old).unlink(missing_ok=True)
-    if run.job.search.algorithm != PredictorSearcher.name or run.predictor is not None:
+    if run.job.search.searcher != PredictorSearcher.name or run.predictor is not None:
         return []
     done = [e for e in result.evaluations if e.status == "complete" and "accuracy" in e.values]
     rows = population([evaluation.arch for evaluation in done], run.space.n_genes)

@@ -21,6 +21,7 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import SUPERNET, Run
 from edgenas.study.run_folder import digest_of
+from edgenas.study.steps import differentiable
 
 if TYPE_CHECKING:
     from edgenas.oneshot.optimisation import OnStep, StepReport
@@ -34,6 +35,8 @@ TIMING = "train/timing.json"
 
 def settings_of(run: Run) -> TrainingSettings:
     """Return how the supernet is trained: the data set's preset, changed as the job says."""
+    if run.job.search.differentiable is not None:
+        return differentiable.settings_of(run).training
     dataset = run.dataset
     return run.job.training.over(preset("supernet", dataset.name, len(dataset.train)))
 
@@ -72,6 +75,11 @@ def drop_checkpoints(run: Run, kind: str) -> None:
 
 def _by_phase(run: Run, settings: TrainingSettings, losses: list[float]) -> dict[str, Any]:
     """Return what each phase of the training did, and the phases that the space has no use for."""
+    if run.job.search.differentiable is not None:
+        n_warmup = differentiable.settings_of(run).warmup_epochs
+        parts = {"warm-up": losses[:n_warmup], "search": losses[n_warmup:]}
+        named = [{"name": k, "epochs": len(v), "losses": v} for k, v in parts.items() if v]
+        return {"phases": named, "passed_over": []}
     carried = phases_of(run.space, settings.plan())
     left = iter(losses)
     phases = [
@@ -88,12 +96,16 @@ def _inputs(run: Run) -> dict[str, Any]:
     if run.job.training.weights is not None:
         described = load_description(Path(run.job.training.weights))
         return {"weights": described.sha256, "data": run.dataset.fingerprint}
-    return {
-        "data": run.dataset.fingerprint,
-        "space": run.space.fingerprint,
-        "training": decisive(settings_of(run)),
-        "seed": run.job.training.seed,
-    }
+    own = {"data": run.dataset.fingerprint, "space": run.space.fingerprint}
+    if run.job.search.differentiable is not None:
+        learned = {"differentiable": differentiable.decisive(run), "tables": _tables(run)}
+        return {**own, **learned, "seed": run.job.training.seed}
+    return {**own, "training": decisive(settings_of(run)), "seed": run.job.training.seed}
+
+
+def _tables(run: Run) -> dict[str, str]:
+    """Return the checksums of the tables whose costs a differentiable search reads."""
+    return {name: one.table.passport.checksum for name, one in run.searched_models.items()}
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
@@ -102,22 +114,30 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     if run.job.training.weights is not None:
         return _take_over(run, Path(run.job.training.weights))
     if _is_trained(run):
-        return [run.folder / SUPERNET, run.folder / TRAINING]
+        return _outputs(run)
     from edgenas.oneshot.supernet import Supernet, save_supernet
-    from edgenas.oneshot.training import train_supernet
+    from edgenas.oneshot.training import check_fit, train_supernet
 
     settings, seed = settings_of(run), run.job.training.seed
-    supernet = Supernet(run.space, seed=seed)
+    checkpoint = checkpoint_path(run, "supernet", _inputs(run))
     times_s: list[float] = []
-    losses = train_supernet(
-        supernet,
-        run.space,
-        run.dataset,
-        settings,
-        seed=seed,
-        checkpoint=checkpoint_path(run, "supernet", _inputs(run)),
-        on_step=counting("training the supernet", progress, times_s),
-    )
+    on_step = counting("training the supernet", progress, times_s)
+    if run.job.search.differentiable is not None:
+        check_fit(run.space, run.dataset)
+        weights = differentiable.settings_of(run).weights
+        supernet = Supernet(run.space, seed=seed, weights=weights)
+        losses = differentiable.search_supernet(run, supernet, checkpoint, _made_from(run), on_step)
+    else:
+        supernet = Supernet(run.space, seed=seed)
+        losses = train_supernet(
+            supernet,
+            run.space,
+            run.dataset,
+            settings,
+            seed=seed,
+            checkpoint=checkpoint,
+            on_step=on_step,
+        )
     save_supernet(supernet, run.folder / SUPERNET)
     write_json(
         run.folder / TRAINING,
@@ -136,7 +156,13 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         write_json(run.folder / TIMING, timing)
     drop_checkpoints(run, "supernet")
     run.__dict__.pop("supernet", None)
-    return [run.folder / SUPERNET, run.folder / TRAINING]
+    return _outputs(run)
+
+
+def _outputs(run: Run) -> Sequence[Path]:
+    found = [run.folder / SUPERNET, run.folder / TRAINING]
+    is_learned = run.job.search.differentiable is not None
+    return [*found, run.folder / differentiable.LEARNED] if is_learned else found
 
 
 def _made_from(run: Run) -> str:
@@ -219,6 +245,8 @@ def _summary(run: Run) -> str:
     phases = [f"{phase['name']} {phase['epochs']}" for phase in training["phases"]]
     passed = training["passed_over"]
     text = f"epochs: {', '.join(phases) or 'none'}; "
+    if run.job.search.differentiable is not None:
+        text += f"{differentiable.summary(run)}; "
     if passed:
         text += f"passed over, as the space lacks what they open: {', '.join(passed)}; "
     return f"{text}validation accuracy: {', '.join(shares)}"

@@ -66,7 +66,9 @@ def test_a_layer_is_the_weighted_sum_of_its_candidates() -> None:
     mixed = Mixture(genes | {column: OptionWeights(weights, tuple(range(9)))})
     values = torch.randn(3, 24, 8, 8)
     made = [
-        network.factor(name, values, Mixture(genes | {column: OptionWeights(torch.eye(9)[i], (i,))}))
+        network.factor(
+            name, values, Mixture(genes | {column: OptionWeights(torch.eye(9)[i], (i,))})
+        )
         for i in range(9)
     ]
     torch.testing.assert_close(made[0], values)  # the skip

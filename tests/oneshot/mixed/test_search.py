@@ -11,7 +11,7 @@ from edgenas.core.errors import StorageError
 from edgenas.oneshot.data import ImageDataset
 from edgenas.oneshot.mixed.budget import settle
 from edgenas.oneshot.mixed.expected import ExpectedCost
-from edgenas.oneshot.mixed.losses import LossSettings
+from edgenas.oneshot.mixed.loss_settings import LossSettings
 from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import METHODS, DifferentiableSettings, Stage, method, short
 from edgenas.oneshot.mixed.state import Searching
@@ -22,7 +22,7 @@ from edgenas.spaces.fold import macs
 from tests.oneshot.mixed.small_spaces import small
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Stands for a kill."""
 
 
@@ -36,7 +36,7 @@ def quick(name: str, **changes: object) -> DifferentiableSettings:
     return replace(settings, training=training, stages=stages, n_networks=2, **changes)
 
 
-def run(  # noqa: PLR0913
+def run(
     settings: DifferentiableSettings,
     dataset: ImageDataset,
     *,
@@ -57,7 +57,7 @@ def run(  # noqa: PLR0913
         nonlocal n_steps
         n_steps += 1
         if n_steps == stop_after:
-            raise Stopped
+            raise StoppedError
 
     told = search(
         searching, space, dataset, settings, costs={"n_macs": cost},
@@ -93,7 +93,7 @@ def test_a_killed_search_ends_as_one_that_was_not(
     whole, told = run(settings, dataset)
     path = tmp_path / "checkpoint.safetensors"
     for stop_after in (1, 2, 1):
-        with pytest.raises(Stopped):
+        with pytest.raises(StoppedError):
             run(settings, dataset, checkpoint=path, stop_after=stop_after)
     again, told_again = run(settings, dataset, checkpoint=path)
     assert str(told_again) == str(told)  # NaN is not itself

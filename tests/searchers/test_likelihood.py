@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from edgenas.oneshot.mixed.derive import draws, likelihood, most_likely
+from edgenas.searchers.likelihood import draws, likelihood, most_likely
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.fold import macs
 from edgenas.spaces.listing import listing
+from tests.oneshot.mixed.small_spaces import KINDS, small
+
+
+@pytest.fixture(params=KINDS)
+def space(request: pytest.FixtureRequest) -> SearchSpace:
+    return small(request.param)
 
 
 def random_logarithms(space: SearchSpace, seed: int) -> list[np.ndarray]:

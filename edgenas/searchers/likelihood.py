@@ -1,7 +1,4 @@
-"""From probabilities to architectures: the most likely one that keeps the budgets, and draws.
-
-No torch here: the logarithms of the probabilities are all that it takes.
-"""
+"""From probabilities of options to architectures: the likeliest that is allowed, and draws."""
 
 from __future__ import annotations
 
@@ -81,9 +78,7 @@ def most_likely(
     return ends[int(np.argmax(scores))]
 
 
-def _climb(
-    space: SearchSpace, logarithms: Sequence[Floats], row: Genes, allowed: Allowed
-) -> Genes:
+def _climb(space: SearchSpace, logarithms: Sequence[Floats], row: Genes, allowed: Allowed) -> Genes:
     """Change one gene, or two where one does not help, until nothing allowed is likelier."""
     score = likelihood(space, logarithms, row[None])[0]
     while True:

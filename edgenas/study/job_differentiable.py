@@ -1,0 +1,105 @@
+"""The part of a job file about a differentiable search."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from edgenas.core.errors import UsageError
+from edgenas.core.objective import Constraint
+from edgenas.core.schema import StrictModel
+from edgenas.oneshot.mixed.loss_settings import NEED_BUDGET
+from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
+from edgenas.study.job_texts import LimitsText, ObjectiveName
+
+_LOSS = ("form", "alpha", "beta")
+
+
+class LossSection(StrictModel):
+    """The form of the loss (see `edgenas.oneshot.mixed.losses`); the rest is the method's own."""
+
+    form: (
+        Literal["none", "fbnet", "sum", "proxylessnas_sum", "proxylessnas_product", "budget"] | None
+    ) = None
+    alpha: float | None = Field(default=None, ge=0)
+    beta: float | None = Field(default=None, ge=0)
+
+
+class DifferentiableSection(StrictModel):
+    """A differentiable search: the supernet's choices learn beside its weights.
+
+    What is not given is the method's own (see `edgenas.oneshot.mixed.settings`). How the weights
+    learn, and for how long, stands in `training`; the warm-up's epochs are some of these.
+    """
+
+    method: str = "fbnet"
+    """One of `edgenas.oneshot.mixed.settings.METHODS`."""
+    pace: Literal["short", "paper"] = "short"
+    """``short`` is for a few thousand steps on a CPU."""
+    loss: LossSection = LossSection()
+    """By default ``budget`` where there are limits, else the method's own."""
+    costs: tuple[ObjectiveName, ...] | None = None
+    """What the loss reads beside the accuracy; by default what is limited, or else the costs among
+    the objectives."""
+    budgets: tuple[LimitsText, ...] = ()
+    """A sweep: one distribution for each of these limits, from the same weights. By default one,
+    for the job's constraints."""
+    warmup_epochs: int | None = Field(default=None, ge=0)
+    logits_lr: float | None = Field(default=None, gt=0)
+    logits_every: int | None = Field(default=None, ge=1)
+    logits_share: float | None = Field(default=None, ge=0, lt=1)
+    order: Literal[1, 2] | None = None
+    temperature: float | None = Field(default=None, gt=0)
+    end_temperature: float | None = Field(default=None, gt=0)
+    entropy_weight: float | None = Field(default=None, ge=0)
+    n_networks: int | None = Field(default=None, ge=1)
+    channel_parts: int | None = Field(default=None, ge=1)
+    weights: Literal["elastic", "separate"] | None = None
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Self:
+        try:
+            self.settings(has_limits=True)
+            limits = [self.limits_of(text) for text in self.budgets]
+        except UsageError as error:
+            raise ValueError(str(error)) from error
+        named = {tuple(sorted(one.name for one in own)) for own in limits}
+        if len(named) > 1:
+            raise ValueError(
+                "budgets limit different costs; all limit the same ones: "
+                f"{'; '.join(', '.join(names) for names in sorted(named))}"
+            )
+        return self
+
+    @staticmethod
+    def limits_of(text: str) -> tuple[Constraint, ...]:
+        """Return the constraints of one budget of the sweep."""
+        return tuple(Constraint.parse(part) for part in text.split(","))
+
+    def settings(self, *, has_limits: bool) -> DifferentiableSettings:
+        """Return the settings of the search, as far as they stand in this section.
+
+        Args:
+            has_limits: whether costs are limited, by the job or by a budget.
+
+        Raises:
+            UsageError: no such method, a value out of range, or a form without a limit.
+        """
+        chosen = method(self.method)
+        if self.pace == "short":
+            chosen = short(chosen)
+        given = self.model_dump(
+            exclude_none=True, exclude={"method", "pace", "loss", "costs", "budgets"}
+        )
+        loss: dict[str, Any] = self.loss.model_dump(exclude_none=True)
+        if has_limits and chosen.relaxation != "score_function":
+            loss.setdefault("form", "budget")
+        chosen = replace(chosen, loss=replace(chosen.loss, **loss))
+        if chosen.loss.form in NEED_BUDGET and not has_limits:
+            raise UsageError(
+                f"the loss form {chosen.loss.form} compares costs with a limit, and there is none; "
+                "write constraints or search.differentiable.budgets"
+            )
+        return replace(chosen, **given)
