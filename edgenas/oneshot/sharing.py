@@ -166,8 +166,7 @@ def share(name: str, ops: Sequence[OpSpec]) -> Shared:
     raise SpaceError(
         f"factor {name} has no shared weights: its operators may differ in resolution and in "
         f"these attributes, where one of them is the largest in all ({allowed}); found {keys}, "
-        "... A space with such factors can be profiled and costed; to train a supernet take one "
-        "like mbv3_tiny"
+        "..."
     )
 
 

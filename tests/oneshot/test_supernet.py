@@ -113,12 +113,21 @@ def test_factors_without_common_weights_are_refused(ops: list[OpSpec]) -> None:
         Slot(share("odd", ops), torch.Generator())
 
 
-@pytest.mark.parametrize(
-    ("name", "factor"), [("fbnet_cifar", "stage1.layer0"), ("nas_bench_macro", "stage1.layer0")]
-)
-def test_spaces_that_choose_between_operators_have_no_supernet(name: str, factor: str) -> None:
-    with pytest.raises(SpaceError, match=f"factor {factor} has no .* take one like mbv3_tiny"):
-        Supernet(spaces.get(name))
+@pytest.mark.parametrize("name", ["fbnet_cifar", "nas_bench_macro", "nas_bench_201"])
+def test_a_supernet_of_operators_with_weights_of_their_own(name: str, tmp_path: Path) -> None:
+    space = spaces.get(name, n_classes=10, **({"n_cells": 1} if name == "nas_bench_201" else {}))
+    supernet = Supernet(space, seed=3)
+    path = tmp_path / "supernet.safetensors"
+    save_supernet(supernet, path)
+    again = load_supernet(space, path)
+    for row in space.sample(3, np.random.default_rng(1)):
+        images = torch.randn(2, *space.input_shape(row))
+        with torch.no_grad():
+            own = extract(again, space, row).train()(images)
+            torch.testing.assert_close(own, supernet(images, space.ops(row)), rtol=1e-4, atol=1e-5)
+    apart = Supernet(space, seed=3, weights="separate")
+    save_supernet(apart, path)
+    assert load_supernet(space, path).weights == "separate"
 
 
 def test_layers_that_are_skipped_have_weights_of_their_own() -> None:

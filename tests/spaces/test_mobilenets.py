@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgenas.core.errors import SpaceError
-from edgenas.oneshot.sharing import check_shared
+from edgenas.oneshot.sharing import shared_weights
 from edgenas.spaces import fold, get
 from edgenas.spaces.mobilenets import PRESETS, mobilenet
 
@@ -55,7 +55,7 @@ def test_tiny_networks_leave_a_map_of_four_pixels(preset: str) -> None:
 
 def test_networks_of_a_family_share_no_weights() -> None:
     with pytest.raises(SpaceError, match="no shared weights"):
-        check_shared(mobilenet("mobilenet_v2_tiny"))
+        shared_weights(mobilenet("mobilenet_v2_tiny"))
 
 
 @pytest.mark.parametrize("widths", [[], [0.0, 1.0], [-1]])

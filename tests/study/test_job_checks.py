@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgenas import spaces
-from edgenas.core.errors import SchemaError, SpaceError, UsageError
+from edgenas.core.errors import SchemaError, UsageError
 from edgenas.searchers import SEARCHERS
 from edgenas.study.context import SUPERNET, Run
 from edgenas.study.job import load_job
@@ -121,8 +121,7 @@ def test_known_accuracies_need_no_space_that_shares_weights(tmp_path: Path) -> N
     path.write_text(text)
     run = Run(RunFolder(tmp_path / "run"), load_job(path))
     run.check_names()
-    with pytest.raises(SpaceError, match="has no shared weights"):
-        run.check_possible(frozenset({"train"}))
+    assert run.shares_weights
     path.write_text(text + f"search: {{accuracies: {known}}}\n")
     run = Run(RunFolder(tmp_path / "run"), load_job(path))
     run.check_names()

@@ -68,7 +68,15 @@ def learned(data: Learned) -> Figure:
         "layout": layout(
             xaxis=axis("epoch (grey: warm-up)"),
             yaxis=axis("share", rangemode="tozero"),
-            yaxis2=axis("temperature", overlaying="y", side="right", type="log", showgrid=False),
+            yaxis2=axis(
+                "temperature",
+                overlaying="y",
+                side="right",
+                type="log",
+                showgrid=False,
+                tickformat=".2~g",
+                nticks=5,
+            ),
             shapes=shapes,
         ),
     }
@@ -86,7 +94,7 @@ def section(data: Learned) -> str:
                 escape(before),
                 escape(costs),
                 Cell(percent(one.entropy), one.entropy),
-                f'<span class="bad">{escape(one.drift)}</span>' if one.drift else "no",
+                '<span class="bad">yes</span>' if one.drift else "no",
             ]
         )
     headers = ["Limits", "Expected at the end", "Drawn from", "Entropy", "Drifted to skips"]

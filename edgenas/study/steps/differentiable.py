@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
+from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
 from edgenas.core.objective import Constraint
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from edgenas.oneshot.supernet import Supernet
 
 _N_OTHERS = 200
+_N_JUDGES = 4
 
 LEARNED = "train/probabilities.json"
 """What was learned: probabilities, how they came about, and what is to be said of them."""
@@ -145,6 +148,32 @@ def learned(run: Run) -> dict[str, Any]:
     keys = ("limits", "expected", "settled", "entropy", "drift")
     ends = [{key: one[key] for key in keys} for one in found["distributions"]]
     return {**found, "distributions": ends}
+
+
+def warnings(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
+    """Return what is wrong with the result, in sentences.
+
+    A most likely network that is nearly all skips is wrong where it is worse than what was drawn
+    from the same distribution: a tight budget may ask for one.
+
+    Args:
+        run: whose search is done.
+        evaluations: of the search, in their order: distributions took turns, each with its most
+            likely network first.
+    """
+    found, ends = [], run.read(LEARNED)["distributions"]
+    for i, one in enumerate(ends):
+        own = [e.values["accuracy"] for e in evaluations[i :: len(ends)] if "accuracy" in e.values]
+        if one["drift"] is None or len(own) < _N_JUDGES:
+            continue
+        typical = statistics.median(own[1:])
+        if own[0] < typical:
+            text = one["drift"]
+            found.append(
+                f"{text[0].upper()}{text[1:]}. It reaches {own[0]:.1%} with shared weights, draws "
+                f"from the same probabilities {typical:.1%} (median)."
+            )
+    return found
 
 
 def distributions(run: Run) -> list[dict[str, Any]]:
