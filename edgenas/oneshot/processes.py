@@ -73,7 +73,8 @@ class Processes:
         gradients = [p.grad for p in parameters if p.grad is not None]
         told = torch.tensor([loss], dtype=torch.float32, device=self.device)
         # One message, as many small ones would each wait for the slowest process.
-        whole = torch.cat([*(gradient.reshape(-1) for gradient in gradients), told])
+        flat = (gradient.reshape(-1).to(self.device) for gradient in gradients)
+        whole = torch.cat([*flat, told])
         total = self._fabric.all_reduce(whole, reduce_op="sum")
         assert isinstance(total, Tensor)  # noqa: S101  # for mypy: a tensor gives a tensor
         parts = torch.split_with_sizes(total[:-1], [gradient.numel() for gradient in gradients])

@@ -8,7 +8,9 @@ budgets), take turns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +19,14 @@ from edgenas.core.errors import UsageError, choices
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.objective import Constraint
 from edgenas.searchers.base import Searcher, SearchProblem
-from edgenas.searchers.likelihood import Floats, draws, most_likely
-from edgenas.searchers.problem import total_violations
+from edgenas.searchers.likelihood import Excess, Floats, draws, most_likely
+from edgenas.searchers.problem import cost_key, total_violations
 
 _STREAM_DRAWS, _STREAM_START = 2, 3
 _N_STARTS = 1024
 _FIRST_CHUNK = 256
+_N_CHUNKS = 24
+_FLATNESS = (1.0, 2.0, 4.0, 16.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +50,7 @@ class ProbabilitiesSettings:
         distributions: what is proposed from; none: one in which all options are equally likely.
     """
 
-    distributions: Sequence[Probabilities | Mapping[str, object]] = ()
+    distributions: Sequence[Probabilities | Mapping[str, Any]] = ()
 
 
 class ProbabilitiesSearcher(Searcher):
@@ -65,13 +69,9 @@ class ProbabilitiesSearcher(Searcher):
         super().__init__(problem, seed=seed, settings=settings)
         given = self.settings.distributions or (Probabilities(),)
         self._distributions = [
-            one if isinstance(one, Probabilities) else Probabilities(**one) for one in given
+            one if isinstance(one, Probabilities) else _read(one) for one in given
         ]
-        self._sources: list[Iterator[Genes]] = []
-        for i, one in enumerate(self._distributions):
-            logarithms = self._logarithms(one)
-            limits = tuple(map(Constraint.parse, one.limits))
-            self._sources.append(self._source(i, logarithms, limits))
+        self._sources = [self._source(i, one) for i, one in enumerate(self._distributions)]
         self._fallback = self._random_candidates(1)
 
     def _propose(self) -> Genes | None:
@@ -82,6 +82,8 @@ class ProbabilitiesSearcher(Searcher):
             row = self._first_fresh(self._sources[(turn + i) % n])
             if row is not None:
                 return row
+        if any(one.limits for one in self._distributions):
+            return None  # whatever is left keeps no distribution's limits, or nobody finds it
         row = self._first_fresh(self._fallback)
         return self._last_resort() if row is None else row
 
@@ -111,31 +113,63 @@ class ProbabilitiesSearcher(Searcher):
                 found[column] = np.log(chances)
         return found
 
-    def _source(
-        self, number: int, logarithms: list[Floats], limits: tuple[Constraint, ...]
-    ) -> Iterator[Genes]:
-        """Yield the likeliest allowed architecture, then allowed draws, each once."""
-        space = self.problem.space
+    def _source(self, number: int, one: Probabilities) -> Iterator[Genes]:
+        """Return the likeliest allowed architecture, then allowed draws, each once.
 
-        def allowed(population: Genes) -> np.ndarray:
-            kept = self.problem.violations(population) <= 0
+        Where draws bring nothing new any more, they go on from flatter probabilities.
+        """
+        logarithms = self._logarithms(one)
+        limits = tuple(map(Constraint.parse, one.limits))
+        self._check_known(limits)
+
+        def excess(population: Genes) -> Floats:
+            broken = self.problem.violations(population)
             if limits and self.problem.cheap is not None:
                 costs = self.problem.cheap(population)
-                kept &= total_violations(limits, costs, len(population)) <= 0
-            return np.asarray(kept)
+                broken = broken + total_violations(limits, costs, len(population))
+            return broken
 
-        rows = self.problem.sample(_N_STARTS, self._rng(_STREAM_START, number))
-        rows = np.concatenate([rows, space.smallest()[None]])
-        starts = rows[allowed(rows)]
-        if len(starts):
-            yield most_likely(
-                space, logarithms, allowed=allowed, start=starts[0], seed=self.seed + number
+        def proposals() -> Iterator[Genes]:
+            start = self.problem.sample(_N_STARTS, self._rng(_STREAM_START, number))
+            likeliest = most_likely(
+                self.problem.space, logarithms, excess=excess, start=start, seed=self.seed + number
             )
+            if likeliest is not None:
+                yield likeliest
+            for flatness in _FLATNESS:
+                flat = [values / flatness for values in logarithms]
+                draw = partial(self._allowed_draws, number, flat, excess)
+                yield from self._candidates(draw, n_chunks=_N_CHUNKS)
 
-        def chunk(i: int) -> Genes:
-            rng = self._rng(_STREAM_DRAWS, number, i)
-            drawn = draws(space, logarithms, _FIRST_CHUNK << min(i, 5), rng)
-            kept: Genes = drawn[allowed(drawn)]
-            return kept
+        return proposals()
 
-        yield from self._candidates(chunk)
+    def _allowed_draws(
+        self, number: int, logarithms: list[Floats], excess: Excess, chunk: int
+    ) -> Genes:
+        rng = self._rng(_STREAM_DRAWS, number, chunk)
+        drawn = draws(self.problem.space, logarithms, _FIRST_CHUNK << min(chunk, 5), rng)
+        kept: Genes = drawn[excess(drawn) <= 0]
+        return kept
+
+    def _check_known(self, limits: tuple[Constraint, ...]) -> None:
+        """Refuse limits on what nobody knows before an evaluation: they would not be kept."""
+        known = set() if self.problem.cheap is None else set(self.problem.cheap_names)
+        for limit in limits:
+            if cost_key(limit.name, limit.confidence) not in known:
+                raise UsageError(
+                    f"'{limit}' limits what is not known before an evaluation; known: "
+                    f"{', '.join(sorted(known)) or 'nothing'}"
+                )
+
+
+def _read(given: Mapping[str, Any]) -> Probabilities:
+    """Return a distribution from a file.
+
+    Raises:
+        UsageError: a key that it has not.
+    """
+    known = [field.name for field in fields(Probabilities)]
+    for key in given:
+        if key not in known:
+            raise UsageError(f"a distribution has no {key!r}; {choices(key, known)}")
+    return Probabilities(**given)

@@ -29,6 +29,9 @@ from edgenas.study.storage_names import StorageName
 
 M = TypeVar("M", bound=StrictModel)
 
+DEFAULT = "nsga2"
+"""The searcher of jobs that name none."""
+
 PROBABILITIES = "probabilities"
 """The searcher that proposes what a differentiable search has learned."""
 
@@ -147,7 +150,8 @@ class ProfileSection(StrictModel):
 class SearchSection(StrictModel):
     """Which searcher proposes, how many architectures are evaluated."""
 
-    algorithm: str = "nsga2"
+    algorithm: str | None = None
+    """A searcher by name; by default ``nsga2``, or what a differentiable search takes."""
     n_evaluations: int = Field(default=200, ge=1)
     n_validation_images: int | None = Field(default=None, ge=1)
     """Accuracy is taken on this many of the validation images; by default on all."""
@@ -166,8 +170,7 @@ class SearchSection(StrictModel):
 
     @model_validator(mode="after")
     def _has_one_algorithm(self) -> Self:
-        named = "algorithm" in self.model_fields_set and self.algorithm != PROBABILITIES
-        if self.differentiable is not None and named:
+        if self.differentiable is not None and self.algorithm not in (None, PROBABILITIES):
             raise ValueError(
                 f"algorithm {self.algorithm} beside differentiable, which proposes what it has "
                 "learned; leave out the one or the other"
@@ -177,7 +180,7 @@ class SearchSection(StrictModel):
     @property
     def searcher(self) -> str:
         """The name of the searcher that proposes candidates."""
-        return self.algorithm if self.differentiable is None else PROBABILITIES
+        return self.algorithm or (DEFAULT if self.differentiable is None else PROBABILITIES)
 
 
 class TensorrtSection(StrictModel):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from edgenas.oneshot.mixed.logits import GeneLogits
 
-_N_TILTS = 3
-_MOST_TILT = 1e4
+_N_TILTS = 5
+_MOST_SHIFT = 12.0
 
 
 class Multipliers(nn.Module):
@@ -27,6 +27,7 @@ class Multipliers(nn.Module):
         rate: of the multipliers, for a step in which a cost is twice its budget.
         penalty: weight of the squared excess, which damps the multipliers' swing.
         tolerance: this share below the budget is where the distribution is to end.
+        is_reachable: whether some network has so much: else nothing presses up.
     """
 
     def __init__(
@@ -36,10 +37,11 @@ class Multipliers(nn.Module):
         rate: float = 0.2,
         penalty: float = 30.0,
         tolerance: float = 0.02,
+        is_reachable: bool = True,
     ) -> None:
         super().__init__()
         self.budgets, self.rate, self.penalty = dict(budgets), rate, penalty
-        self.tolerance = tolerance
+        self.tolerance, self.is_reachable = tolerance, is_reachable
         self.register_buffer("above", torch.zeros(len(budgets), dtype=torch.float64))
         self.register_buffer("below", torch.zeros((), dtype=torch.float64))
 
@@ -47,9 +49,11 @@ class Multipliers(nn.Module):
         """Return what is added to the loss, a scalar."""
         over = self._over(costs)
         above, below = self.get_buffer("above"), self.get_buffer("below")
+        loss = (above * over).sum() + self.penalty / 2 * over.clamp_min(0).square().sum()
+        if not self.is_reachable:
+            return loss
         short = (1 - self.tolerance) - (over.max() + 1)
-        excess = over.clamp_min(0).square().sum() + short.clamp_min(0).square()
-        return (above * over).sum() + below * short + self.penalty / 2 * excess
+        return loss + below * short + self.penalty / 2 * short.clamp_min(0).square()
 
     @torch.no_grad()
     def step(self, costs: Mapping[str, Tensor]) -> None:
@@ -57,7 +61,8 @@ class Multipliers(nn.Module):
         over = self._over(costs).detach()
         above, below = self.get_buffer("above"), self.get_buffer("below")
         above.add_(self.rate * over).clamp_min_(0)
-        below.add_(self.rate * ((1 - self.tolerance) - (over.max() + 1))).clamp_min_(0)
+        if self.is_reachable:
+            below.add_(self.rate * ((1 - self.tolerance) - (over.max() + 1))).clamp_min_(0)
 
     def _over(self, costs: Mapping[str, Tensor]) -> Tensor:
         return torch.stack([costs[name] / budget - 1 for name, budget in self.budgets.items()])
@@ -70,36 +75,45 @@ def settle(
     budgets: Mapping[str, float],
     *,
     tolerance: float = 0.02,
-) -> None:
+    is_reachable: bool = True,
+) -> bool:
     """Tilt what a search has learned, as little as it takes to be on its budgets.
 
     Every probability is multiplied by exp(-t c) of its option's marginal cost c, relative to its
     budget, with the one t for which the greatest ratio of expected cost and budget is just under
     1: of all distributions with that cost the nearest one, to first order. What is there within
-    the tolerance is left alone.
+    the tolerance is left alone, and so is what is below budgets that nothing reaches.
+
+    Returns:
+        Whether it is on the budgets now: within the tolerance below, and above none.
     """
 
-    def ratios(chances: Mapping[int, Tensor]) -> dict[str, float]:
+    def ratios() -> dict[str, float]:
+        chances = logits.probabilities()
         return {name: float(costs[name](chances)) / budget for name, budget in budgets.items()}
 
     for _ in range(_N_TILTS):
-        chances = logits.probabilities()
-        over = ratios(chances)
+        over = ratios()
         name = max(over, key=lambda one: over[one])
-        if 1 - tolerance <= over[name] <= 1:
-            return
-        slopes = _slopes(costs[name], chances, budgets[name])
+        if over[name] <= 1 and (over[name] >= 1 - tolerance or not is_reachable):
+            return True
+        slopes = _slopes(costs[name], logits.probabilities(), budgets[name])
         kept = {c: logits.get_parameter(f"gene{c}").clone() for c in slopes}
-        low, high = (0.0, _MOST_TILT) if over[name] > 1 else (-_MOST_TILT, 0.0)
+        steepest = max((float(slope.abs().max()) for slope in slopes.values()), default=0.0)
+        if steepest == 0:
+            break
+        most = _MOST_SHIFT / steepest  # no logit moves by more
+        low, high = (0.0, most) if over[name] > 1 else (-most, 0.0)
         for _ in range(60):
             middle = (low + high) / 2
             for column, slope in slopes.items():
                 logits.get_parameter(f"gene{column}").copy_(kept[column] - middle * slope)
-            now = max(ratios(logits.probabilities()).values())
-            if now > 1 - tolerance / 2:
+            if max(ratios().values()) > 1 - tolerance / 2:
                 low = middle
             else:
                 high = middle
+    over = ratios()
+    return max(over.values()) <= 1 and (max(over.values()) >= 1 - tolerance or not is_reachable)
 
 
 def _slopes(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -39,15 +38,14 @@ class Position:
     n_logit_steps: int = 0
     history: list[float] = field(default_factory=list)
 
-    def after_step(self, loss: float, logits_loss: float) -> Position:
-        """Return the position after a step; a NaN says that the logits had none."""
-        has_logits = not math.isnan(logits_loss)
+    def after_step(self, loss: float, logits_loss: float | None) -> Position:
+        """Return the position after a step, in which the logits may have had none."""
         return replace(
             self,
             step=self.step + 1,
             loss_sum=self.loss_sum + loss,
-            logits_loss_sum=self.logits_loss_sum + (logits_loss if has_logits else 0.0),
-            n_logit_steps=self.n_logit_steps + has_logits,
+            logits_loss_sum=self.logits_loss_sum + (logits_loss or 0.0),
+            n_logit_steps=self.n_logit_steps + (logits_loss is not None),
         )
 
     def after_epoch(self, told: list[float]) -> Position:

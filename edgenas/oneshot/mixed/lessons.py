@@ -89,22 +89,31 @@ class MixedLessons:
         logits = moment.distribution.logits
         mixture = self.relaxation.for_logits(logits, Draw(moment.temperature, share.seed))
         entropy = functional.cross_entropy(self._run(mixture, moment, share), share.labels)
-        yield _told(logits, entropy.detach())
+        yield _told(logits, entropy.detach().cpu())
         yield self.whole_loss(entropy, mixture, moment)
 
     def whole_loss(self, entropy: Tensor, mixture: Mixture, moment: Moment) -> Tensor:
         """Return what the logits are to lessen, of the cross entropy of a mixture."""
-        logits, multipliers = moment.distribution.logits, moment.distribution.multipliers
-        sampled = {c: one.value for c, one in mixture.genes.items()}
-        follows = self.relaxation.follows_sample
-        costs = self.expected(sampled if follows else logits.probabilities())
-        form = FORMS[self.settings.loss.form]
-        loss = form(self.settings.loss, entropy.double(), costs, moment.distribution.budgets)
+        distribution = moment.distribution
+        logits, multipliers = distribution.logits, distribution.multipliers
+        chances = self.relaxation.chances(logits, mixture)
+        read = chances
+        if self.relaxation.follows_sample:  # but for genes whose sample has no gradient
+            read = {c: chances[c] if c in logits.drawn else one.value
+                    for c, one in mixture.genes.items()}  # fmt: skip
+        costs, form = self.expected(read), FORMS[self.settings.loss.form]
+        entropy = entropy.cpu().double()
+        loss = form(self.settings.loss, entropy, costs, distribution.budgets)
+        if self.network.drawn:
+            # All forms are linear in the cross entropy: this is what a unit of it counts.
+            unit = form(self.settings.loss, entropy + 1, costs, distribution.budgets) - loss
+            loss = loss + unit.detach() * self._score(entropy.detach(), mixture, distribution)
         if multipliers is not None:
             # Of the probabilities: it is the distribution that is to end on the budget.
-            loss = loss + multipliers(self.expected(logits.probabilities()))
-        loss = loss + self._score(entropy.detach(), mixture, moment.distribution)
-        return loss + moment.entropy_weight * _entropy(logits)
+            loss = loss + multipliers(self.expected(chances))
+        if moment.entropy_weight:
+            loss = loss + moment.entropy_weight * _entropy(logits)
+        return loss
 
     def expected(self, probabilities: Mapping[int, Tensor]) -> dict[str, Tensor]:
         """Return the expected costs by name."""
@@ -123,7 +132,9 @@ class MixedLessons:
     def _score(self, loss: Tensor, mixture: Mixture, distribution: Distribution) -> Tensor:
         """Return the loss whose gradient is the score function's, of genes that are only drawn."""
         total = torch.zeros((), dtype=torch.float64)
-        advantage = loss.double() - distribution.get_buffer("baseline")
+        # In the first step there is nothing to compare with.
+        is_first = distribution.number("n_steps") == 0
+        advantage = 0.0 * loss if is_first else loss - distribution.get_buffer("baseline")
         for column in self.network.drawn:
             if column in mixture.genes:
                 chosen = mixture.runs(column)[0]
@@ -147,11 +158,14 @@ class MixedLessons:
             earned.append(reward(self.settings.loss, accuracy, costs, budgets))
             chosen = [(c, one.runs[0]) for c, one in mixture.genes.items()]
             scores.append(torch.stack([logits.of(c).log_softmax(0)[o] for c, o in chosen]).sum())
-        baseline = moment.distribution.number("baseline")
-        yield _told(logits, torch.tensor(-float(np.mean(earned))))
+        mean = float(np.mean(earned))
+        is_first = moment.distribution.number("n_steps") == 0
+        baseline = mean if is_first else moment.distribution.number("baseline")
+        yield _told(logits, torch.tensor(-mean))
         for value, score in zip(earned, scores, strict=True):
             yield -(value - baseline) * score / len(earned)
-        yield _told(logits, torch.zeros(())) + moment.entropy_weight * _entropy(logits)
+        if moment.entropy_weight:
+            yield _told(logits, torch.zeros(())) + moment.entropy_weight * _entropy(logits)
 
     def measured(self, mixture: Mixture) -> dict[str, float]:
         """Return the costs of the one network that a mixture is; nothing here is differentiable."""
@@ -175,5 +189,6 @@ def _entropy(logits: GeneLogits) -> Tensor:
         values = logits.of(column)
         own = values[torch.isfinite(values)]
         if len(own) > 1:
-            found.append(torch.special.entr(own.softmax(0)).sum() / math.log(len(own)))
+            terms = own.softmax(0) * own.log_softmax(0)
+            found.append(-terms.sum() / math.log(len(own)))
     return torch.stack(found).mean().double() if found else torch.zeros(())

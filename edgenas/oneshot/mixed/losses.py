@@ -1,79 +1,67 @@
 """What logits learn: the cross entropy and the expected costs in one number.
 
-Every form reads costs in the unit of their tables. FBNet's logarithm is of microseconds, as in the
-paper: with another unit its weight would be another one.
+Costs come in the unit of their tables. Logarithms are taken in small units (FBNet's of
+microseconds): with another unit the weights would be others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
-import torch
 from torch import Tensor
 
-from edgenas.oneshot.mixed.loss_settings import LossSettings
-
-_US_PER_MS = 1000.0
-
+from edgenas.oneshot.mixed.loss_settings import LossSettings, unit_of
 
 Form = Callable[[LossSettings, Tensor, Mapping[str, Tensor], Mapping[str, float]], Tensor]
-"""From settings, cross entropy, expected costs and references to the loss."""
+"""From settings, cross entropy, expected costs and limits to the loss, linear in the entropy.
+
+What compares with limits reads the costs that have one.
+"""
 
 
 def _none(
-    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], at: Mapping[str, float]
+    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], limits: Mapping[str, float]
 ) -> Tensor:
     """Return the cross entropy alone."""
     return loss
 
 
 def _fbnet(
-    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], at: Mapping[str, float]
+    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], limits: Mapping[str, float]
 ) -> Tensor:
-    """Return CE alpha log(cost)^beta: FBNet, equation 3, and its code; natural logarithm.
-
-    Latencies are taken in microseconds; other costs in their own unit.
-    """
+    """Return CE alpha log(cost)^beta: FBNet, equation 3, and its code; natural logarithm."""
     for name, cost in costs.items():
-        scale = _US_PER_MS if name.startswith("latency_ms") else 1.0
-        # Below 1 the logarithm would change its sign, and the loss with it.
-        logarithm = (scale * cost).clamp_min(1 + 1e-6).log()
-        loss = loss * settings.alpha * logarithm**settings.beta
+        loss = loss * settings.factor * (unit_of(name) * cost).log() ** settings.power
     return loss
 
 
 def _sum(
-    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], at: Mapping[str, float]
+    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], limits: Mapping[str, float]
 ) -> Tensor:
     """Return CE + alpha cost: ProxylessNAS, equation 10 (the weights decay in the optimiser)."""
     for cost in costs.values():
-        loss = loss + settings.alpha * cost
+        loss = loss + settings.factor * cost
     return loss
 
 
 def _relative_sum(
-    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], at: Mapping[str, float]
+    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], limits: Mapping[str, float]
 ) -> Tensor:
-    """Return CE + alpha (cost - reference) / reference: ProxylessNAS's code, "add#linear"."""
-    for name, cost in costs.items():
-        loss = loss + settings.alpha * (cost - at[name]) / at[name]
+    """Return CE + alpha (cost - limit) / limit: ProxylessNAS's code, "add#linear"."""
+    for name, limit in limits.items():
+        loss = loss + settings.factor * (costs[name] - limit) / limit
     return loss
 
 
 def _relative_product(
-    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], at: Mapping[str, float]
+    settings: LossSettings, loss: Tensor, costs: Mapping[str, Tensor], limits: Mapping[str, float]
 ) -> Tensor:
-    """Return CE alpha (log cost / log reference)^beta: ProxylessNAS's code, "mul#log".
-
-    Latencies are taken in microseconds, so that the logarithms are above 0.
-    """
-    for name, cost in costs.items():
-        scale = _US_PER_MS if name.startswith("latency_ms") else 1.0
-        low = 1 + 1e-6
-        ratio = (scale * cost).clamp_min(low).log() / torch.tensor(
-            max(scale * at[name], low), dtype=cost.dtype
-        ).log()
-        loss = loss * settings.alpha * ratio**settings.beta
+    """Return CE alpha (log cost / log limit)^beta: ProxylessNAS's code, "mul#log"."""
+    for name, limit in limits.items():
+        unit = unit_of(name)
+        ratio = (unit * costs[name]).log() / math.log(unit * limit)
+        loss = loss * settings.factor * ratio**settings.power
     return loss
 
 
@@ -85,16 +73,16 @@ FORMS: Mapping[str, Form] = {
     "proxylessnas_product": _relative_product,
     "budget": _none,  # the multipliers of `edgenas.oneshot.mixed.budget` add to it
 }
-"""Forms by name; ``budget`` is the cross entropy under multipliers that end on the budget."""
+"""Forms by name."""
 
 
 def reward(
-    settings: LossSettings, accuracy: float, costs: Mapping[str, float], at: Mapping[str, float]
+    settings: LossSettings, accuracy: float, costs: Mapping[str, float], limits: Mapping[str, float]
 ) -> float:
-    """Return what a measured network earns: accuracy (reference / cost)^beta for every cost.
+    """Return what a measured network earns: accuracy (limit / cost)^beta for every limited cost.
 
     ProxylessNAS, section 4.2, whose exponent is 0.1 there.
     """
-    for name, cost in costs.items():
-        accuracy *= (at[name] / cost) ** settings.beta
+    for name, limit in limits.items():
+        accuracy *= (limit / costs[name]) ** settings.power
     return accuracy

@@ -18,6 +18,7 @@ from torch.nn import functional
 from edgenas.core.errors import SpaceError, choices
 from edgenas.core.ops import Graph, OpSpec
 from edgenas.lowering.torch import channels_last, run_graph
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.mixture import Mixture
 from edgenas.oneshot.mixed.narrow import can_be_narrow, narrow_graph, narrow_op, narrow_tensors
 from edgenas.oneshot.mixed.terms import FactorTerms
@@ -126,11 +127,12 @@ class _Run:
     def factor(self, factor: Factor, factor_terms: FactorTerms, values: Tensor) -> Tensor:
         """Return what a factor makes of its input."""
         terms = factor_terms.of(self.mixture)
-        weights = factor_terms.coefficients(terms, self.mixture)
-        if weights is None:
+        found = factor_terms.coefficients(terms, self.mixture)
+        if found is None:
             return self.ops(factor.name, terms.specs[0], values)
+        weights = found.to(values.device)
         parts = self.how.channel_parts if factor_terms.columns else 1
-        if parts > 1 and all(_keeps_shape(specs, parts) for specs in terms.specs):
+        if parts > 1 and all(_fits(specs, values.shape[1], parts) for specs in terms.specs):
             return self._partly(factor.name, terms.specs, weights, values, parts)
         return _add_up([self._term(factor.name, specs, values) for specs in terms.specs], weights)
 
@@ -208,14 +210,14 @@ class _Run:
                 continue
             made = self._option(slot, edge, graph, seen, parts)
             if not is_one and weights is not None:
-                made = made * weights.value[option]
+                made = made * weights.value[option].to(values.device)
             total = made if total is None else total + made
         if parts > 1:
             shown = torch.zeros_like(seen) if total is None else total
             joined = torch.cat([shown, values[:, n:]], 1)
             total = channels_last(functional.channel_shuffle(joined, parts))
         factor = self.mixture.edges.get(column)
-        return total if total is None or factor is None else total * factor
+        return total if total is None or factor is None else total * factor.to(values.device)
 
     def _option(
         self, slot: NodeSlot, edge: MixedEdge, graph: Graph, values: Tensor, parts: int
@@ -232,38 +234,9 @@ class _Run:
         return run_graph(graph, tensors, values, training=True)
 
 
-def drawn_genes(space: SearchSpace) -> frozenset[int]:
-    """Return the columns of genes that no sum can hold: those that choose the image's size.
-
-    Raises:
-        SpaceError: other genes choose the height or width of something inside the network.
-    """
-    drawn: set[int] = set()
-    for factor, table in zip(space.factors, space.combination_ops, strict=True):
-        if factor.mixed is not None:
-            continue
-        columns, weights = space.strides(factor)
-        counts = space.n_options[columns]
-        places = [[int(o) for o in place // weights % counts] for place in range(len(table))]
-        sizes = [specs[0].in_shape[1:] if specs else None for specs in table]
-        by_drawn: dict[tuple[int, ...], set[object]] = {}
-        if factor is space.factors[0] and len(set(sizes)) > 1:
-            drawn.update(columns)
-        for options, size in zip(places, sizes, strict=True):
-            if size is not None:
-                key = tuple(o for c, o in zip(columns, options, strict=True) if c in drawn)
-                by_drawn.setdefault(key, set()).add(size)
-        if any(len(found) > 1 for found in by_drawn.values()):
-            raise SpaceError(
-                f"{space.name}: the choices of {factor.name} read images of several sizes; a "
-                "mixed supernet takes spaces in which the resolution of the input alone decides"
-            )
-    return frozenset(drawn)
-
-
-def _keeps_shape(specs: Sequence[OpSpec], parts: int) -> bool:
-    """Return whether operators can be run on one of so many parts of the channels."""
-    return all(can_be_narrow(op, parts) for op in specs)
+def _fits(specs: Sequence[OpSpec], channels: int, parts: int) -> bool:
+    """Return whether operators can be run on one of so many parts of all channels."""
+    return all(op.in_shape[0] == channels and can_be_narrow(op, parts) for op in specs)
 
 
 def _add_up(made: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -37,14 +37,12 @@ class Relaxation(ABC):
     """Makes mixtures; has no state.
 
     Attributes:
-        runs_all: whether a step computes every candidate, so that memory grows with their number.
         is_gradient: whether the logits learn by a gradient through the mixture; else they learn
             from rewards of whole networks.
         follows_sample: whether the expected cost of a step is that of its sample (FBNet), not
             that of the probabilities.
     """
 
-    runs_all = True
     is_gradient = True
     follows_sample = False
 
@@ -56,6 +54,16 @@ class Relaxation(ABC):
     def for_logits(self, logits: GeneLogits, draw: Draw) -> Mixture:
         """Return the mixture through which gradients flow back to the logits."""
         return self._mixture(logits, draw, for_weights=False)
+
+    def chances(self, logits: GeneLogits, mixture: Mixture) -> dict[int, Tensor]:
+        """Return the probabilities of which a step takes expected costs, by column.
+
+        Args:
+            logits: of the genes.
+            mixture: of the step, from `for_logits`.
+        """
+        del mixture
+        return logits.probabilities()
 
     def after(self, logits: GeneLogits, before: dict[int, Tensor], draw: Draw) -> None:
         """Mend logits after they have learned, where the method says so.
@@ -119,8 +127,6 @@ class GumbelHard(Relaxation):
     the gradient, too.
     """
 
-    runs_all = False
-
     def _gene(
         self, logits: Tensor, draw: Draw, generator: torch.Generator, *, for_weights: bool
     ) -> OptionWeights:
@@ -171,8 +177,6 @@ class TwoPaths(BinaryGates):
     What the two have learned is shifted, so that the probabilities of all others stay.
     """
 
-    runs_all = False
-
     def _gates(
         self, logits: Tensor, probabilities: Tensor, generator: torch.Generator
     ) -> OptionWeights:
@@ -201,6 +205,23 @@ class TwoPaths(BinaryGates):
                 own[others] = old[others].where(torch.isfinite(old[others]), own[others])
                 own[pair] += old[pair].logsumexp(0) - own[pair].logsumexp(0)
 
+    def chances(self, logits: GeneLogits, mixture: Mixture) -> dict[int, Tensor]:
+        """Return probabilities in which the two drawn paths alone can change, and not their sum.
+
+        What others would do to the costs is not this step's: `after` takes it back, and what is
+        left of it could raise a cost that the whole gradient lowers.
+        """
+        found: dict[int, Tensor] = {}
+        for column, every in logits.probabilities().items():
+            pair = list(mixture.genes[column].runs)
+            if column in logits.drawn or len(pair) < 2:
+                found[column] = every
+                continue
+            places = torch.tensor(pair)
+            own = every.detach()[places].sum() * logits.of(column)[places].softmax(0)
+            found[column] = every.detach().index_put((places,), own)
+        return found
+
     def _pair(self, probabilities: Tensor, generator: torch.Generator) -> list[int]:
         n = min(2, int((probabilities > 0).sum()))
         return _drawn(probabilities.detach(), n, generator)
@@ -210,7 +231,6 @@ class TwoPaths(BinaryGates):
 class ScoreFunction(Relaxation):
     """One drawn network, which earns a reward (ProxylessNAS, section 3.3.2; REINFORCE)."""
 
-    runs_all = False
     is_gradient = False
 
     def _gene(

@@ -92,6 +92,8 @@ def _search(  # noqa: PLR0913
     checkpoint: Path | None,
 ) -> list[float]:
     assert isinstance(searching, Searching)  # noqa: S101  # for mypy
+    for one in searching.distributions:
+        one.cpu()  # a few numbers: draws, tables and probabilities stay there, images do not
     network = MixedNetwork(searching.supernet, space)
     lessons = MixedLessons(network, dataset, settings, costs=costs)
     with worker_threads(processes.n_threads) as workers:
@@ -153,7 +155,7 @@ class _Run:
         for i, shares in batches.steps(position.step):
             progress = self._progress(position.epoch, i)
             rate = self._set_rate(position.epoch, i)
-            logits_loss = math.nan
+            logits_loss: float | None = None
             turn = position.epoch * self.n_steps + i
             if progress >= 0 and i % self.settings.logits_every == 0:
                 which = turn // self.settings.logits_every % len(self.searching.distributions)
@@ -162,12 +164,7 @@ class _Run:
                 logits_loss = self._logits_step(which, next(others), shares, moment, rate)
             moment = self._moment(turn % len(self.searching.distributions), max(0.0, progress))
             loss = self._weights_step(shares, moment)
-            if not math.isfinite(loss) or math.isinf(logits_loss):
-                raise DivergedError(
-                    f"the loss of the weights is {loss}, that of the logits {logits_loss} in "
-                    f"epoch {position.epoch + 1}, step {i + 1} of {self.settings.method}; lower "
-                    f"the learning rate (it is {self.settings.training.lr}) and run again"
-                )
+            self._check_finite(loss, logits_loss, position.epoch, i)
             position = position.after_step(loss, logits_loss)
             if self.on_step is not None:
                 elapsed_s, start = time.perf_counter() - start, time.perf_counter()
@@ -178,11 +175,25 @@ class _Run:
         self._save(position, checkpoint)
         return position
 
+    def _check_finite(self, loss: float, logits_loss: float | None, epoch: int, step: int) -> None:
+        sound = all(math.isfinite(value) for value in (loss, logits_loss or 0.0))
+        if logits_loss is not None:  # what is told is not all that they learn from
+            parameters = [
+                p for one in self.searching.distributions for p in one.logits.parameters()
+            ]
+            sound = sound and all(bool(torch.isfinite(p).all()) for p in parameters)
+        if not sound:
+            raise DivergedError(
+                f"the loss of the weights is {loss}, that of the logits {logits_loss} in epoch "
+                f"{epoch + 1}, step {step + 1} of {self.settings.method}, or the logits are not "
+                f"finite; lower the learning rate (it is {self.settings.training.lr}) and run again"
+            )
+
     # -- steps -----------------------------------------------------------------------------
 
     def _weights_step(self, shares: Sequence[Share], moment: Moment) -> float:
         losses = partial(self.lessons.for_weights, moment)
-        loss = self._gradients(self.weights, losses, shares)
+        loss = self._gradients(self.weights, losses, shares, len(self.for_weights.train))
         self._clip(self.weights)
         self.optimisers["weights"].step()
         return loss
@@ -201,7 +212,8 @@ class _Run:
             loss = self._second_order(shares, training, moment, rate)
         else:
             losses = partial(lessons.for_logits, moment)
-            loss = self._gradients(list(one.logits.parameters()), losses, shares)
+            n_images = len(self.for_logits.train)
+            loss = self._gradients(list(one.logits.parameters()), losses, shares, n_images)
         self.optimisers[f"logits{which}"].step()
         draw = Draw(moment.temperature, shares[0].seed)
         lessons.relaxation.after(one.logits, before, draw)
@@ -220,16 +232,19 @@ class _Run:
         def of(
             which: Callable[[Moment, Share], Iterator[Tensor]],
             batch: Sequence[Share],
+            n_images: int,
             parameters: Sequence[nn.Parameter],
         ) -> list[Tensor | None]:
-            told.append(self._gradients(parameters, partial(which, moment), batch))
+            told.append(self._gradients(parameters, partial(which, moment), batch, n_images))
             return [None if p.grad is None else p.grad.clone() for p in parameters]
 
         found = look_ahead(
             self.weights,
             logits,
-            training=partial(of, self.lessons.for_weights_open, training),
-            validation=partial(of, self.lessons.for_logits, shares),
+            training=partial(
+                of, self.lessons.for_weights_open, training, len(self.for_weights.train)
+            ),
+            validation=partial(of, self.lessons.for_logits, shares, len(self.for_logits.train)),
             lr=rate,
         )
         for parameter, gradient in zip(logits, found, strict=True):
@@ -237,7 +252,11 @@ class _Run:
         return told[1]
 
     def _gradients(
-        self, parameters: Sequence[nn.Parameter], losses: StepLosses, shares: Sequence[Share]
+        self,
+        parameters: Sequence[nn.Parameter],
+        losses: StepLosses,
+        shares: Sequence[Share],
+        n_images: int,
     ) -> float:
         return set_gradients(
             parameters,
@@ -246,12 +265,8 @@ class _Run:
             n_reported=1,
             workers=self.workers,
             processes=self.processes,
-            n_images=self.batch_images(shares),
+            n_images=min(self.batch_size, n_images),
         )
-
-    def batch_images(self, shares: Sequence[Share]) -> int:
-        """Return the images of a batch, over all processes."""
-        return sum(len(share.labels) for share in shares) * self.processes.n
 
     def _clip(self, parameters: Sequence[nn.Parameter]) -> None:
         most = self.settings.training.max_gradient_norm

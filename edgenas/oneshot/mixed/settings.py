@@ -1,7 +1,9 @@
 """How a differentiable search learns: one set of settings, and the methods as presets of it.
 
-A preset has the figures of its paper. A search on a CPU has a hundredth of the steps: `short`
-keeps what makes the method and sets its length and the rate of the logits to that.
+A preset has the figures of its paper. What is common to all trainings here is ours: Nesterov's
+momentum, gradients clipped at 5, and rates that fall to 0 along a cosine (DARTS's end at 0.001). A
+search on a CPU has a hundredth of the steps: `short` keeps what makes the method and sets its
+length and the rate of the logits to that.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class DifferentiableSettings:
         logits_betas: of Adam.
         logits_weight_decay: of Adam.
         logits_every: steps of the weights for every step of the logits.
-        logits_share: of the training images that only the logits see; 0: both see all.
+        logits_share: of the training images that only the logits see, 0.8 at most; 0: both see
+            all, each in batches of its own.
         order: 2 looks one step of the weights ahead (DARTS, equations 6 to 8).
         temperature: of the Gumbel soft-max when the search begins.
         end_temperature: and when it ends; between them it falls by the same factor every step, or
@@ -97,7 +100,7 @@ class DifferentiableSettings:
             "logits_betas": 0 <= low < 1 and 0 <= high < 1,
             "logits_weight_decay": self.logits_weight_decay >= 0,
             "logits_every": self.logits_every >= 1,
-            "logits_share": 0 <= self.logits_share < 1,
+            "logits_share": 0 <= self.logits_share <= 0.8,
             "order": self.order in ORDERS,
             "temperature": self.temperature > 0,
             "end_temperature": self.end_temperature > 0,
@@ -109,6 +112,9 @@ class DifferentiableSettings:
             "weights": self.weights in HOW,
             "stages": all(stage.share > 0 for stage in self.stages),
         }
+        if self.relaxation == "score_function":
+            rules["order"] = self.order == 1
+            rules["loss"] = self.loss.form == "none"
         broken = [f"{name}={getattr(self, name)}" for name, kept in rules.items() if not kept]
         if broken:
             raise UsageError(
@@ -154,6 +160,25 @@ def _darts(method: str, **settings: Any) -> DifferentiableSettings:
     return DifferentiableSettings(method=method, **{**own, **settings})
 
 
+def _proxylessnas(method: str, **settings: Any) -> DifferentiableSettings:
+    """Return a search with the recipe of ProxylessNAS and its code.
+
+    Cai et al. 2019, arXiv:1812.00332, section 4.2.
+    """
+    recipe = {"lr": 0.05, "weight_decay": 4e-5, "label_smoothing": 0.1, "batch_size": 256}
+    own: dict[str, Any] = {
+        "training": _training(160, **recipe),
+        "warmup_epochs": 40,
+        "logits_lr": 1e-3,
+        "logits_betas": (0.0, 0.999),
+        "logits_weight_decay": 0.0,
+        "logits_every": 5,
+        "logits_share": 0.1,
+        "loss": LossSettings(form="proxylessnas_product"),
+    }
+    return DifferentiableSettings(method=method, **{**own, **settings})
+
+
 METHODS: Mapping[str, DifferentiableSettings] = {
     # Wu et al. 2019 (FBNet), arXiv:1812.03443, sections 3.3 and 4.
     "fbnet": DifferentiableSettings(
@@ -167,44 +192,12 @@ METHODS: Mapping[str, DifferentiableSettings] = {
         logits_share=0.2,
         temperature=5.0,
         end_temperature=5.0 * 0.956**80,
-        loss=LossSettings(form="fbnet", alpha=0.2, beta=0.6),
+        loss=LossSettings(form="fbnet"),
     ),
-    # Cai et al. 2019 (ProxylessNAS), arXiv:1812.00332, section 4.2, and its code.
-    "proxylessnas": DifferentiableSettings(
-        method="proxylessnas",
-        relaxation="two_paths",
-        training=_training(160, lr=0.05, weight_decay=4e-5, label_smoothing=0.1, batch_size=256),
-        warmup_epochs=40,
-        logits_lr=1e-3,
-        logits_betas=(0.0, 0.999),
-        logits_weight_decay=0.0,
-        logits_every=5,
-        logits_share=0.1,
-        loss=LossSettings(form="proxylessnas_product", alpha=0.2, beta=0.3),
-    ),
-    "proxylessnas_full": DifferentiableSettings(
-        method="proxylessnas_full",
-        relaxation="binary_gates",
-        training=_training(160, lr=0.05, weight_decay=4e-5, label_smoothing=0.1, batch_size=256),
-        warmup_epochs=40,
-        logits_lr=1e-3,
-        logits_betas=(0.0, 0.999),
-        logits_weight_decay=0.0,
-        logits_every=5,
-        logits_share=0.1,
-        loss=LossSettings(form="proxylessnas_product", alpha=0.2, beta=0.3),
-    ),
-    "proxylessnas_reinforce": DifferentiableSettings(
-        method="proxylessnas_reinforce",
-        relaxation="score_function",
-        training=_training(160, lr=0.05, weight_decay=4e-5, label_smoothing=0.1, batch_size=256),
-        warmup_epochs=40,
-        logits_lr=1e-3,
-        logits_betas=(0.0, 0.999),
-        logits_weight_decay=0.0,
-        logits_every=5,
-        logits_share=0.1,
-        loss=LossSettings(form="none", beta=0.1),
+    "proxylessnas": _proxylessnas("proxylessnas", relaxation="two_paths"),
+    "proxylessnas_full": _proxylessnas("proxylessnas_full", relaxation="binary_gates"),
+    "proxylessnas_reinforce": _proxylessnas(
+        "proxylessnas_reinforce", relaxation="score_function", loss=LossSettings()
     ),
     "darts": _darts("darts"),
     "darts_second": _darts("darts_second", order=2),
@@ -235,8 +228,10 @@ METHODS: Mapping[str, DifferentiableSettings] = {
         channel_parts=4,
         edges=True,
     ),
-    # Chen et al. 2019 (P-DARTS), arXiv:1904.12760, section 4.2: 8, 5 and 3 of 8 operators, 5, 11
-    # and 17 cells, dropout of skips 0, 0.4 and 0.7, 10 of 25 epochs of every stage a warm-up.
+    # Chen et al. 2019 (P-DARTS), arXiv:1904.12760, section 4.2: three stages of 25 epochs, 8, 5 and
+    # 3 of 8 operators, dropout of skips 0, 0.4 and 0.7. Ours: genes have fewer options, so that 4
+    # and 3 stay open; 2 and 4 cells, then all; one warm-up at the beginning, not one a stage; and
+    # weights and logits go on from stage to stage, where the paper begins anew.
     "p_darts": _darts(
         "p_darts",
         training=_training(75, lr=0.025, weight_decay=3e-4, batch_size=96),

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
 from edgenas.oneshot.mixed.budget import Multipliers
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.logits import GeneLogits
-from edgenas.oneshot.mixed.network import drawn_genes
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
 from edgenas.oneshot.supernet import Supernet
 from edgenas.spaces.base import SearchSpace
@@ -22,6 +23,7 @@ class Distribution(nn.Module):
         space: whose genes have logits.
         settings: of the search.
         budgets: what the loss compares the expected costs with, by name; see `LossSettings`.
+        is_reachable: whether some network has the cost of a budget.
         seed: of the first logits.
     """
 
@@ -31,10 +33,11 @@ class Distribution(nn.Module):
         settings: DifferentiableSettings,
         *,
         budgets: Mapping[str, float],
+        is_reachable: bool,
         seed: int,
     ) -> None:
         super().__init__()
-        self.budgets = dict(budgets)
+        self.budgets, self.is_reachable = dict(budgets), is_reachable
         self.logits = GeneLogits(
             space,
             seed=seed,
@@ -42,7 +45,9 @@ class Distribution(nn.Module):
             edges=settings.edges,
             drawn=drawn_genes(space),
         )
-        self.multipliers = Multipliers(budgets) if settings.loss.form == "budget" else None
+        self.multipliers = None
+        if settings.loss.form == "budget":
+            self.multipliers = Multipliers(budgets, is_reachable=is_reachable)
         self.register_buffer("baseline", torch.zeros((), dtype=torch.float64))
         self.register_buffer("n_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("stage", torch.zeros((), dtype=torch.int64))
@@ -87,22 +92,26 @@ class Searching(nn.Module):
         space: whose genes have logits.
         settings: of the search.
         budgets: of every distribution, by cost.
+        greatest: cost of the most expensive network, by cost, as far as it is known.
         seed: of the first logits.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         supernet: Supernet,
         space: SearchSpace,
         settings: DifferentiableSettings,
         *,
         budgets: Sequence[Mapping[str, float]],
+        greatest: Mapping[str, float] | None = None,
         seed: int,
     ) -> None:
         super().__init__()
         self.supernet = supernet
         self.distributions: list[Distribution] = []
         for i, own in enumerate(budgets):
-            one = Distribution(space, settings, budgets=own, seed=seed)
+            # One that none reaches would press every logit to its end.
+            is_reachable = any((greatest or {}).get(k, math.inf) >= v for k, v in own.items())
+            one = Distribution(space, settings, budgets=own, is_reachable=is_reachable, seed=seed)
             self.distributions.append(one)
             self.add_module(f"distribution{i}", one)

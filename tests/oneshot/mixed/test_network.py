@@ -6,9 +6,10 @@ import torch
 
 from edgenas.core.errors import SpaceError
 from edgenas.lowering.torch import run_graph
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.oneshot.mixed.mixture import Mixture, OptionWeights, frozen
-from edgenas.oneshot.mixed.network import How, MixedNetwork, drawn_genes
+from edgenas.oneshot.mixed.network import How, MixedNetwork
 from edgenas.oneshot.mixed.relaxations import RELAXATIONS, Draw
 from edgenas.oneshot.supernet import Supernet, extract
 from edgenas.spaces.base import Factor, Gene, SearchSpace
