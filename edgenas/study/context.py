@@ -37,7 +37,7 @@ from edgenas.profiling.energy import power_of
 from edgenas.runtimes import RUNTIMES, Runtime
 from edgenas.runtimes.base import runtimes_on
 from edgenas.spaces.base import SearchSpace
-from edgenas.study.job import Job
+from edgenas.study.job import Job, limits_of
 from edgenas.study.job_checks import check_job
 from edgenas.study.other_devices import other_table
 from edgenas.study.run_folder import RunFolder
@@ -120,7 +120,7 @@ class Run:
     @property
     def searched_kinds(self) -> tuple[Kind, ...]:
         """Kinds of costs that the search looks at: latency, and what objectives and limits name."""
-        names = {*self.job.objectives, *(constraint.name for constraint in self.constraints)}
+        names = self.job.searched_names()
         return tuple(k for k in KINDS if k == "latency" or column_of(k) in names)
 
     @property
@@ -245,8 +245,7 @@ class Run:
         What only the pick is limited in, or nobody asked for, changes no search.
         """
         every = {**self.cost_models, **self.other_devices}
-        limits = (constraint.name for constraint in self.constraints)
-        names = {column_of("latency"), *self.job.objectives, *limits}
+        names = {column_of("latency"), *self.job.searched_names()}
         return {name: model for name, model in every.items() if name in names}
 
     @property
@@ -385,9 +384,13 @@ class Run:
         """
         import numpy as np
 
-        costs = self.costs(self.job.budgets())
-        costs.check_feasible()
-        costs.draw(1, np.random.default_rng(0))  # limits that fight each other
+        asked = [self.job.budgets()]
+        if self.job.search.differentiable is not None:
+            asked += limits_of(self.job)
+        for budgets in asked:
+            costs = self.costs(budgets)
+            costs.check_feasible()
+            costs.draw(1, np.random.default_rng(0))  # limits that fight each other
 
 
 def make_space(preset: str, settings: dict[str, Any], dataset: ImageDataset | None) -> SearchSpace:

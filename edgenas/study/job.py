@@ -242,16 +242,23 @@ class Job(StrictModel):
         section = self.search.differentiable
         if section is None:
             return self
-        others = ("candidates", "predictor", "accuracies")
+        others = ("predictor", "accuracies")
         beside = [f"search.{name}" for name in others if getattr(self.search, name) is not None]
         phased = ("schedule", "phases", "weights")
         beside += [f"training.{name}" for name in phased if getattr(self.training, name)]
         if beside:
             raise ValueError(
-                f"{', '.join(beside)} beside search.differentiable, which trains its own supernet "
-                "and takes accuracies with its weights; leave out the one or the other"
+                f"{', '.join(beside)} beside search.differentiable, which trains a supernet of "
+                "its own; leave out the one or the other"
             )
         limited = [one for one in self.all_constraints() if one.name != "accuracy"]
+        if any(one.limit <= 0 for one in (*limited, *self.sweep_limits())):
+            raise ValueError("limits of a differentiable search are above 0")
+        if section.channel_parts_of() > 1 and self.search.candidates is None:
+            raise ValueError(
+                f"{section.method} trains a part of every candidate's channels: accuracies with "
+                "its weights say nothing; write search.candidates, and each is trained alone"
+            )
         try:
             section.settings(has_limits=bool(limited or section.budgets))
         except UsageError as error:
@@ -271,7 +278,7 @@ class Job(StrictModel):
                 f"search.n_validation_images beside {given[0]}: it is about accuracies with shared "
                 "weights, and has no effect here; leave it out"
             )
-        if not self.shares_weights and self.training != TrainingSection():
+        if not self.trains_supernet and self.training != TrainingSection():
             raise ValueError(
                 f"training beside {given[0]}: it is about the supernet, and none is trained then; "
                 "leave out the one or the other"
@@ -288,6 +295,25 @@ class Job(StrictModel):
         if self.search.candidates is not None:
             return False
         return self.search.accuracies is None or self.training.weights is not None
+
+    @property
+    def trains_supernet(self) -> bool:
+        """Whether a supernet is trained or given: its weights are shared, or its choices learn."""
+        return self.shares_weights or self.search.differentiable is not None
+
+    def sweep_limits(self) -> tuple[Constraint, ...]:
+        """Return all limits of a differentiable search's sweep, each once."""
+        section = self.search.differentiable
+        texts = () if section is None else section.budgets
+        found = (one for text in texts for one in DifferentiableSection.limits_of(text))
+        return tuple(dict.fromkeys(found))
+
+    def searched_names(self) -> frozenset[str]:
+        """Return the names of all objectives and costs that the search looks at."""
+        section = self.search.differentiable
+        read = () if section is None else section.costs or ()
+        limits = (one.name for one in (*self.all_constraints(), *self.sweep_limits()))
+        return frozenset((*self.objectives, *limits, *read))
 
     def all_constraints(self) -> tuple[Constraint, ...]:
         """Return the hard constraints of the search."""
@@ -415,3 +441,17 @@ def _first_problem(error: ValueError) -> str:
     first = problems(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"])
     return f"{place}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def limits_of(job: Job) -> list[tuple[Constraint, ...]]:
+    """Return the limits of every distribution of a differentiable search, the job's among them."""
+    section = job.search.differentiable
+    own = tuple(c for c in job.all_constraints() if c.name != "accuracy")
+    if section is None or not section.budgets:
+        return [own]
+    found = []
+    for text in section.budgets:
+        asked = section.limits_of(text)
+        names = {one.name for one in asked}
+        found.append((*asked, *(one for one in own if one.name not in names)))
+    return found

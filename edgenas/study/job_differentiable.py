@@ -66,12 +66,18 @@ class DifferentiableSection(StrictModel):
         except UsageError as error:
             raise ValueError(str(error)) from error
         named = {tuple(sorted(one.name for one in own)) for own in limits}
+        if any("accuracy" in names for names in named) or "accuracy" in (self.costs or ()):
+            raise ValueError("accuracy is what the weights and choices learn; limit costs alone")
         if len(named) > 1:
             raise ValueError(
                 "budgets limit different costs; all limit the same ones: "
                 f"{'; '.join(', '.join(names) for names in sorted(named))}"
             )
         return self
+
+    def channel_parts_of(self) -> int:
+        """Return in how many parts the channels of candidates are divided."""
+        return self.channel_parts or method(self.method).channel_parts
 
     @staticmethod
     def limits_of(text: str) -> tuple[Constraint, ...]:
@@ -90,9 +96,8 @@ class DifferentiableSection(StrictModel):
         chosen = method(self.method)
         if self.pace == "short":
             chosen = short(chosen)
-        given = self.model_dump(
-            exclude_none=True, exclude={"method", "pace", "loss", "costs", "budgets"}
-        )
+        about = {"method", "pace", "loss", "costs", "budgets", "warmup_epochs"}
+        given = self.model_dump(exclude_none=True, exclude=about)
         loss: dict[str, Any] = self.loss.model_dump(exclude_none=True)
         if has_limits and chosen.relaxation != "score_function":
             loss.setdefault("form", "budget")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,12 +11,16 @@ import numpy as np
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
-from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
 from edgenas.core.objective import Constraint
+from edgenas.oneshot.mixed.loss_settings import PRODUCTS, unit_of
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
+from edgenas.searchers.likelihood import Floats, most_likely
 from edgenas.searchers.problem import cost_key
+from edgenas.spaces.budget import BudgetProgram
+from edgenas.spaces.fold import Fold
 from edgenas.study.context import Run
+from edgenas.study.job import limits_of
 from edgenas.study.job_differentiable import DifferentiableSection
 
 if TYPE_CHECKING:
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from edgenas.oneshot.supernet import Supernet
 
 _N_OTHERS = 200
-_N_JUDGES = 4
 
 LEARNED = "train/probabilities.json"
 """What was learned: probabilities, how they came about, and what is to be said of them."""
@@ -39,36 +41,31 @@ def section_of(run: Run) -> DifferentiableSection:
     return section
 
 
-def limits_of(run: Run) -> list[tuple[Constraint, ...]]:
-    """Return the limits of every distribution, those of the job among them."""
-    section = section_of(run)
-    own = tuple(c for c in run.constraints if c.name != "accuracy")
-    if not section.budgets:
-        return [own]
-    found = []
-    for text in section.budgets:
-        asked = section.limits_of(text)
-        names = {one.name for one in asked}
-        found.append((*asked, *(one for one in own if one.name not in names)))
-    return found
-
-
 def settings_of(run: Run) -> DifferentiableSettings:
-    """Return how the search learns: the method's settings, changed as the job says."""
-    chosen = section_of(run).settings(has_limits=any(limits_of(run)))
+    """Return how the search learns: the method's settings, changed as the job says.
+
+    Raises:
+        UsageError: the warm-up is as long as the training, or longer.
+    """
+    section = section_of(run)
+    chosen = section.settings(has_limits=any(limits_of(run.job)))
     training = run.job.training.over(chosen.training)
-    if training.epochs != chosen.training.epochs and section_of(run).warmup_epochs is None:
-        share = chosen.warmup_epochs / chosen.training.epochs
-        chosen = replace(chosen, warmup_epochs=0, training=training)
-        return replace(chosen, warmup_epochs=round(share * training.epochs))
-    return replace(chosen, training=training)
+    share = chosen.warmup_epochs / chosen.training.epochs
+    warmup = section.warmup_epochs
+    warmup = round(share * training.epochs) if warmup is None else warmup
+    if not 0 <= warmup < training.epochs:
+        raise UsageError(
+            f"search.differentiable: {warmup} epochs of warm-up, {training.epochs} of training, "
+            "which holds them; give training.epochs more, or warmup_epochs less"
+        )
+    return replace(replace(chosen, warmup_epochs=0), training=training, warmup_epochs=warmup)
 
 
 def decisive(run: Run) -> dict[str, Any]:
     """Return, as JSON values, what decides the result beside data, space and tables."""
     settings = asdict(settings_of(run))
     settings["training"] |= {"threads": None, "checkpoint_minutes": None}
-    limits = [[str(one) for one in own] for own in limits_of(run)]
+    limits = [[str(one) for one in own] for own in limits_of(run.job)]
     return {"settings": settings, "limits": limits, "costs": list(_names(run))}
 
 
@@ -84,10 +81,13 @@ def search_supernet(
     from edgenas.oneshot.mixed.search import search
     from edgenas.oneshot.mixed.state import Searching
 
-    settings, limits = settings_of(run), limits_of(run)
+    settings, limits = settings_of(run), limits_of(run.job)
     costs, budgets = _costs(run), [_budgets(own) for own in limits]
     seed = run.job.training.seed
-    searching = Searching(supernet, run.space, settings, budgets=budgets, seed=seed)
+    greatest = {name: _greatest(cost.fold) for name, cost in costs.items()}
+    searching = Searching(
+        supernet, run.space, settings, budgets=budgets, greatest=greatest, seed=seed
+    )
     told = search(
         searching,
         run.space,
@@ -101,9 +101,11 @@ def search_supernet(
     )
     found = []
     for i, one in enumerate(searching.distributions):
-        before = _expected(costs, one.logits.probabilities())
-        if settings.loss.form == "budget" and budgets[i]:
-            settle(one.logits, costs, budgets[i])
+        before, on_budget = _expected(costs, one.logits.probabilities()), True
+        if one.multipliers is not None:
+            reachable = one.is_reachable
+            on_budget = settle(one.logits, costs, budgets[i], is_reachable=reachable)
+        likeliest = _likeliest(run, one.logits.log_probabilities(), limits[i])
         found.append(
             {
                 "limits": [str(limit) for limit in limits[i]],
@@ -112,8 +114,9 @@ def search_supernet(
                 "expected": before,
                 "settled": _expected(costs, one.logits.probabilities()),
                 "entropy": one.logits.entropy(),
-                "most_likely": one.logits.most_likely().tolist(),
-                "drift": _drift(run, one.logits.most_likely(), limits[i]),
+                "on_budget": on_budget,
+                "most_likely": None if likeliest is None else likeliest.tolist(),
+                "drift": None if likeliest is None else _drift(run, likeliest, limits[i]),
             }
         )
     write_json(
@@ -145,33 +148,22 @@ def summary(run: Run) -> str:
 def learned(run: Run) -> dict[str, Any]:
     """Return the course of the search, epoch by epoch, and where it ended, as JSON values."""
     found = dict(run.read(LEARNED))
-    keys = ("limits", "expected", "settled", "entropy", "drift")
+    keys = ("limits", "expected", "settled", "on_budget", "entropy", "drift")
     ends = [{key: one[key] for key in keys} for one in found["distributions"]]
     return {**found, "distributions": ends}
 
 
-def warnings(run: Run, evaluations: Sequence[Evaluation]) -> list[str]:
-    """Return what is wrong with the result, in sentences.
-
-    A most likely network that is nearly all skips is wrong where it is worse than what was drawn
-    from the same distribution: a tight budget may ask for one.
-
-    Args:
-        run: whose search is done.
-        evaluations: of the search, in their order: distributions took turns, each with its most
-            likely network first.
-    """
-    found, ends = [], run.read(LEARNED)["distributions"]
-    for i, one in enumerate(ends):
-        own = [e.values["accuracy"] for e in evaluations[i :: len(ends)] if "accuracy" in e.values]
-        if one["drift"] is None or len(own) < _N_JUDGES:
-            continue
-        typical = statistics.median(own[1:])
-        if own[0] < typical:
-            text = one["drift"]
+def warnings(run: Run) -> list[str]:
+    """Return what is wrong with what was learned, in sentences."""
+    found = []
+    for one in run.read(LEARNED)["distributions"]:
+        limits = f" within {', '.join(one['limits'])}" if one["limits"] else ""
+        if one["drift"] is not None:
+            found.append(f"{one['drift'][0].upper()}{one['drift'][1:]}.")
+        if not one["on_budget"]:
             found.append(
-                f"{text[0].upper()}{text[1:]}. It reaches {own[0]:.1%} with shared weights, draws "
-                f"from the same probabilities {typical:.1%} (median)."
+                f"The distribution{limits} did not end on its budget: expected costs are "
+                f"{', '.join(f'{k} {v:.4g}' for k, v in one['settled'].items())}; search longer."
             )
     return found
 
@@ -186,7 +178,7 @@ def distributions(run: Run) -> list[dict[str, Any]]:
 
 def _names(run: Run) -> tuple[str, ...]:
     """Return the costs that the loss reads, by `cost_key`."""
-    limits = [one for own in limits_of(run) for one in own]
+    limits = [one for own in limits_of(run.job) for one in own]
     by_limit = tuple(dict.fromkeys(cost_key(one.name, one.confidence) for one in limits))
     given = section_of(run).costs
     if given is not None:
@@ -197,7 +189,7 @@ def _names(run: Run) -> tuple[str, ...]:
 def _costs(run: Run) -> dict[str, ExpectedCost]:
     from edgenas.oneshot.mixed.expected import ExpectedCost
 
-    limits = tuple(one for own in limits_of(run) for one in own)
+    limits = tuple(one for own in limits_of(run.job) for one in own)
     folds = run.costs(tuple(dict.fromkeys((*run.constraints, *limits)))).folds()
     found = {}
     for name in _names(run):
@@ -207,7 +199,25 @@ def _costs(run: Run) -> dict[str, ExpectedCost]:
                 f"{', '.join(sorted(folds))}"
             )
         found[name] = ExpectedCost(folds[name])
+        _check_logarithm(run, name, folds[name])
     return found
+
+
+def _check_logarithm(run: Run, name: str, fold: Fold) -> None:
+    """Refuse forms that take the logarithm of a cost of which some network has 1 or less."""
+    form = settings_of(run).loss.form
+    if form not in PRODUCTS:
+        return
+    lowest = fold.offset + (
+        sum(float(table.min()) for table in fold.tables)
+        if fold.how == "sum"
+        else max(float(table.min()) for table in fold.tables)
+    )
+    if unit_of(name) * lowest <= 1:
+        raise UsageError(
+            f"search.differentiable.loss: {form} takes the logarithm of {name}, of which networks "
+            f"have as little as {lowest:.4g}; take the form budget, or sum"
+        )
 
 
 def _budgets(limits: Sequence[Constraint]) -> dict[str, float]:
@@ -226,6 +236,22 @@ def _options(run: Run, probabilities: Mapping[int, Any]) -> dict[str, list[float
         own = values.detach().double()
         found[run.space.genes[column].name] = (own / own.sum()).tolist()
     return found
+
+
+def _greatest(fold: Fold) -> float:
+    """Return the greatest cost of any network."""
+    if fold.how == "sum":
+        return BudgetProgram(fold).greatest()[0]
+    return max(float(table.max()) for table in fold.tables) + fold.offset
+
+
+def _likeliest(
+    run: Run, logarithms: Sequence[Floats], limits: tuple[Constraint, ...]
+) -> Genes | None:
+    """Return the likeliest network within limits."""
+    costs = run.costs(limits)
+    rng = np.random.default_rng(run.job.training.seed)
+    return most_likely(run.space, logarithms, excess=costs.violations, start=costs.draw(64, rng))
 
 
 def _drift(run: Run, row: Genes, limits: tuple[Constraint, ...]) -> str | None:

@@ -42,7 +42,7 @@ from edgenas.study.steps.differentiable import LEARNED
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
-from edgenas.study.steps.search import EVALUATIONS, read_evaluations, read_front
+from edgenas.study.steps.search import EVALUATIONS, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
@@ -331,7 +331,7 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
         if model.predictions(pick.row[None])[0].coverage == "extrapolated":
             found.append(f"The pick lies outside what the table for {name} was calibrated on.")
     if run.job.search.differentiable is not None:
-        found += differentiable.warnings(run, read_evaluations(run))
+        found += differentiable.warnings(run)
     found += _outside(proof)
     known = [e for e in proof["front"] if e["low_ms"] is not None]
     outside = [e for e in known if not e["low_ms"] <= e["measured_ms"] <= e["high_ms"]]

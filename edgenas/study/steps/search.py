@@ -106,11 +106,13 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     context = {**weights_source(run), **_tables(run)}
     decisive = {**_decisive(run), **context}
     costs = run.costs(run.constraints, models=run.searched_models)
+    limits = (*run.constraints, *run.job.sweep_limits())
+    known = run.costs(limits, models=run.searched_models)  # limits of one distribution, too
     problem = SearchProblem(
         run.space,
         run.objectives,
         constraints=run.constraints,
-        cheap=costs if run.predictor is None else _with_accuracy(costs, run.predictor),
+        cheap=known if run.predictor is None else _with_accuracy(known, run.predictor),
         draw=costs.draw if run.constraints else None,
         folds=costs.folds(),
         learner=AccuracyLearner(run.model.fold),

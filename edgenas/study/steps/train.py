@@ -91,7 +91,7 @@ def _by_phase(run: Run, settings: TrainingSettings, losses: list[float]) -> dict
 
 
 def _inputs(run: Run) -> dict[str, Any]:
-    if not run.shares_weights:
+    if not run.job.trains_supernet:
         return {"supernet": None}
     if run.job.training.weights is not None:
         described = load_description(Path(run.job.training.weights))
@@ -109,7 +109,7 @@ def _tables(run: Run) -> dict[str, str]:
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
-    if not run.shares_weights:
+    if not run.job.trains_supernet:
         return []  # a supernet that lies there is an earlier job's, which may come back
     if run.job.training.weights is not None:
         return _take_over(run, Path(run.job.training.weights))
@@ -126,7 +126,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         check_fit(run.space, run.dataset)
         weights = differentiable.settings_of(run).weights
         supernet = Supernet(run.space, seed=seed, weights=weights)
-        losses = differentiable.search_supernet(run, supernet, checkpoint, _made_from(run), on_step)
+        losses = differentiable.search_supernet(run, supernet, checkpoint, _identity(run), on_step)
     else:
         supernet = Supernet(run.space, seed=seed)
         losses = train_supernet(
@@ -149,6 +149,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
             "validation_accuracy": _extremes(run, supernet, settings),
             "made_from": _made_from(run),
             "sha256": sha256_of(run.folder / SUPERNET),
+            **_learned(run),
         },
     )
     if times_s:
@@ -163,6 +164,22 @@ def _outputs(run: Run) -> Sequence[Path]:
     found = [run.folder / SUPERNET, run.folder / TRAINING]
     is_learned = run.job.search.differentiable is not None
     return [*found, run.folder / differentiable.LEARNED] if is_learned else found
+
+
+def _learned(run: Run) -> dict[str, str]:
+    """Return the hash of what a differentiable search learned: it belongs to these weights."""
+    if run.job.search.differentiable is None:
+        return {}
+    return {"learned_sha256": sha256_of(run.folder / differentiable.LEARNED)}
+
+
+def _identity(run: Run) -> str:
+    """Return a hash of all that decides a training to the last bit."""
+    from edgenas.oneshot.processes import accelerator_of
+
+    settings = settings_of(run)
+    where = {"threads": settings.threads, "accelerator": accelerator_of(settings)}
+    return digest_of({"made_from": _made_from(run), **where})
 
 
 def _made_from(run: Run) -> str:
@@ -180,8 +197,13 @@ def _is_trained(run: Run) -> bool:
         made_from, sha256 = training["made_from"], training["sha256"]
     except (StorageError, KeyError, TypeError):
         return False
-    path = run.folder / SUPERNET
-    return made_from == _made_from(run) and path.is_file() and sha256_of(path) == sha256
+    kept = {SUPERNET: sha256}
+    if run.job.search.differentiable is not None:
+        kept[differentiable.LEARNED] = training.get("learned_sha256")
+    return made_from == _made_from(run) and all(
+        (run.folder / name).is_file() and sha256_of(run.folder / name) == found
+        for name, found in kept.items()
+    )
 
 
 def _take_over(run: Run, weights: Path) -> Sequence[Path]:
@@ -232,7 +254,7 @@ def _extremes(run: Run, supernet: Supernet, settings: TrainingSettings) -> dict[
 
 
 def _summary(run: Run) -> str:
-    if not run.shares_weights:
+    if not run.job.trains_supernet:
         return "no supernet: the search needs none"
     training = run.read(TRAINING)
     found = training["validation_accuracy"]
