@@ -12,10 +12,11 @@ from edgenas.core.errors import UsageError
 from edgenas.core.extras import unavailable_reason
 from edgenas.costs.kinds import KIND_OF, column_of
 from edgenas.costs.model import CostModel
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.searchers import SEARCHERS, SearchProblem, make_searcher
 from edgenas.spaces.fold import COUNTS
 from edgenas.study import optuna_searcher  # noqa: F401  # registers itself
-from edgenas.study.job import Job
+from edgenas.study.job import Job, limits_of
 from edgenas.study.table_names import TableName
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def check_job(run: Run) -> None:
     _check_other_devices(run)
     _check_confidences(run)
     _check_searcher(run)
+    _check_differentiable(run)
 
 
 def searcher_settings(job: Job) -> dict[str, Any]:
@@ -103,7 +105,7 @@ def _check_other_devices(run: Run) -> None:
         UsageError: which one; the message has those that there are.
     """
     there = run.other_devices  # all are read, those too that only the pick tells
-    limits = (budget.name for budget in run.job.budgets())
+    limits = (budget.name for budget in (*run.job.budgets(), *run.job.sweep_limits()))
     for name in (*run.job.objectives, *limits):
         if "." in name and name not in there:
             allowed = ", ".join(there) or "none, as device.also names no table"
@@ -123,7 +125,7 @@ def _check_confidences(run: Run) -> None:
     """
     named = {TableName.parse(text) for text in run.job.device.tables}
     own = {column_of(name.kind): name for name in named if name.runtime == run.job.device.runtime}
-    for budget in run.job.budgets():
+    for budget in (*run.job.budgets(), *run.job.sweep_limits()):
         if budget.confidence is None:
             continue
         if budget.name not in KIND_OF and budget.name not in run.other_devices:
@@ -137,6 +139,34 @@ def _check_confidences(run: Run) -> None:
             model = CostModel(run.space, run.given_table(own[budget.name]))
         if model is not None:
             model.budget_on_value(budget.limit, budget.confidence)
+
+
+def _check_differentiable(run: Run) -> None:
+    """Refuse a differentiable search that could not begin, or not be looked at.
+
+    Raises:
+        UsageError: a cost that nobody knows before an evaluation, or fewer evaluations than
+            distributions.
+        SpaceError: the choices of the space cannot be mixed.
+    """
+    if run.job.search.differentiable is None:
+        return
+    from edgenas.study.steps import differentiable  # which looks at runs, as this does
+
+    differentiable.settings_of(run)
+    drawn_genes(run.space)
+    known = {*COUNTS, *KIND_OF, *run.other_devices}
+    for name in sorted(run.job.searched_names() - known - {"accuracy"}):
+        raise UsageError(
+            f"search.differentiable: {name} is not known before an evaluation; allowed: "
+            f"{', '.join(sorted(known))}"
+        )
+    n, n_limits = run.job.search.n_evaluations, len(limits_of(run.job))
+    if n < n_limits:
+        raise UsageError(
+            f"search.n_evaluations is {n}, and {n_limits} budgets are swept: each has its most "
+            f"likely network to be evaluated, so {n_limits} at least"
+        )
 
 
 def _check_searcher(run: Run) -> None:

@@ -174,7 +174,7 @@ def _proxylessnas(method: str, **settings: Any) -> DifferentiableSettings:
         "logits_weight_decay": 0.0,
         "logits_every": 5,
         "logits_share": 0.1,
-        "loss": LossSettings(form="proxylessnas_product"),
+        "loss": LossSettings(form="sum"),  # the paper's; its code has the two other ones
     }
     return DifferentiableSettings(method=method, **{**own, **settings})
 
