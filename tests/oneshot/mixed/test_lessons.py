@@ -64,8 +64,8 @@ def test_rewards_of_drawn_networks_have_the_gradient_of_their_mean() -> None:
         ).sum()
         own = [logits.get_parameter(f"gene{c}") for c in columns]
         gradients = torch.autograd.grad(score, own)
-        for total, gradient in zip(found, gradients, strict=True):
-            total += (float(table[tuple(chosen)]) - 0.5) * gradient / n
+        weight = (float(table[tuple(chosen)]) - 0.5) / n
+        found = [f + weight * g for f, g in zip(found, gradients, strict=True)]
     first, second = (logits.of(c).softmax(0) for c in columns)
     mean = sum(
         float(table[i, j]) * first[i] * second[j] for i, j in product(*map(range, table.shape))
