@@ -1,10 +1,10 @@
 """Whether a differentiable search ends on the budget that was asked for.
 
-``python -m benchmarks.differentiable.budgets``: five budgets over the range of ``mbv3_tiny`` on this
-CPU, by methods and forms of the loss, on Fashion-MNIST. What is compared with the budget: the
+``python -m benchmarks.differentiable.budgets``: five budgets over the range of ``mbv3_tiny`` on
+this CPU, by methods and forms of the loss, on Fashion-MNIST. What is compared with the budget: the
 expected cost when the search ends, the predicted latency of the most likely network as it is (no
-limit is asked of it), of the one that is proposed (within the limit), and its measured latency, with
-the interval that the table gives.
+limit is asked of it), of the one that is proposed (within the limit), and its measured latency,
+with the interval that the table gives.
 """
 
 from __future__ import annotations
