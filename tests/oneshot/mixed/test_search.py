@@ -18,7 +18,9 @@ from edgenas.oneshot.mixed.state import Searching
 from edgenas.oneshot.mixed.watch import EpochReport
 from edgenas.oneshot.optimisation import StepReport
 from edgenas.oneshot.supernet import Supernet
+from edgenas.searchers.likelihood import most_likely
 from edgenas.spaces.fold import macs
+from edgenas.spaces.listing import listing
 from tests.oneshot.mixed.small_spaces import small
 
 
@@ -45,12 +47,16 @@ def run(
     checkpoint: Path | None = None,
     stop_after: int | None = None,
     n_budgets: int = 1,
+    watched: bool = True,
 ) -> tuple[Searching, list[EpochReport]]:
     space = small(kind)
     cost = ExpectedCost(macs(space))
     asked = {"n_macs": budget or 1e6}
     supernet = Supernet(space, seed=0, weights=settings.weights)
-    searching = Searching(supernet, space, settings, budgets=[asked] * n_budgets, seed=0)
+    greatest = {"n_macs": float(macs(space)(space.largest()[None])[0])}
+    searching = Searching(
+        supernet, space, settings, budgets=[asked] * n_budgets, greatest=greatest, seed=0
+    )
     n_steps = 0
 
     def on_step(report: StepReport) -> None:
@@ -61,7 +67,7 @@ def run(
 
     told = search(
         searching, space, dataset, settings, costs={"n_macs": cost},
-        identity=settings.method, seed=0, checkpoint=checkpoint, on_step=on_step,
+        identity=settings.method, seed=0, checkpoint=checkpoint, on_step=on_step if watched else None,
     )  # fmt: skip
     return searching, told
 
@@ -84,18 +90,31 @@ def test_every_method_learns_in_every_kind_of_space(
     assert least(float(p.detach().max() - p.detach().min()) for p in learned) > 0.01
 
 
-@pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "darts_second", "p_darts"])
+KILLED = [
+    ("fbnet", "fbnet"),
+    ("proxylessnas", "once-for-all"),
+    ("proxylessnas_reinforce", "fbnet"),
+    ("darts_second", "fbnet"),
+    ("gdas", "once-for-all"),
+    ("pc_darts", "cell"),
+    ("p_darts", "fbnet"),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), KILLED)
 def test_a_killed_search_ends_as_one_that_was_not(
-    name: str, dataset: ImageDataset, tmp_path: Path
+    name: str, kind: str, dataset: ImageDataset, tmp_path: Path
 ) -> None:
     settings = quick(name)
     settings = replace(settings, training=replace(settings.training, checkpoint_minutes=0.0))
-    whole, told = run(settings, dataset)
+    whole, told = run(settings, dataset, kind=kind, n_budgets=2)
     path = tmp_path / "checkpoint.safetensors"
     for stop_after in (1, 2, 1):
         with pytest.raises(StoppedError):
-            run(settings, dataset, checkpoint=path, stop_after=stop_after)
-    again, told_again = run(settings, dataset, checkpoint=path)
+            run(
+                settings, dataset, kind=kind, n_budgets=2, checkpoint=path, stop_after=stop_after
+            )
+    again, told_again = run(settings, dataset, kind=kind, n_budgets=2, checkpoint=path)
     assert str(told_again) == str(told)  # NaN is not itself
     for key, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[key]), key
@@ -117,22 +136,59 @@ def test_options_are_closed_stage_by_stage(dataset: ImageDataset) -> None:
     assert {len(logits.open_options(c)) for c in logits.columns} == {3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "gdas"])
-def test_the_budget_form_ends_on_the_budget(name: str, dataset: ImageDataset) -> None:
+def test_five_budgets_of_the_range_are_met(name: str, dataset: ImageDataset) -> None:
+    """The distribution ends near each, and what is proposed within 5 % of it."""
     space = small("fbnet")
     fold = macs(space)
-    low, high = float(fold(space.smallest()[None])[0]), float(fold(space.largest()[None])[0])
-    for share in (0.2, 0.7):
+    every = listing(space)
+    assert every is not None
+    low, high = float(fold(every).min()), float(fold(every).max())
+    settings = quick(name, loss=LossSettings(form="budget"), logits_every=1)
+    settings = replace(settings, training=replace(settings.training, epochs=25))
+    for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         budget = low + share * (high - low)
-        settings = quick(name, loss=LossSettings(form="budget"))
-        training = replace(settings.training, epochs=25)
-        searching, told = run(replace(settings, training=training), dataset, budget=budget)
-        # Every other step only is of the logits where paths are drawn two by two.
-        near = 0.1 if name != "proxylessnas" else 0.5
-        assert told[-1].costs["n_macs"] == pytest.approx(budget, rel=near)
+        searching, told = run(settings, dataset, budget=budget)
+        assert told[-1].costs["n_macs"] == pytest.approx(budget, rel=0.15)
         logits, cost = searching.distributions[0].logits, ExpectedCost(fold)
-        settle(logits, {"n_macs": cost}, {"n_macs": budget})
-        assert 0.98 * budget <= float(cost(logits.probabilities()).detach()) <= budget
+        assert settle(logits, {"n_macs": cost}, {"n_macs": budget})
+        proposed = most_likely(
+            space,
+            logits.log_probabilities(),
+            excess=lambda rows, budget=budget: np.maximum(fold(rows) / budget - 1, 0.0),
+            start=space.sample(8, np.random.default_rng(0)),
+        )
+        assert proposed is not None
+        assert 0.95 * budget <= fold(proposed[None])[0] <= budget
+
+
+def test_a_budget_above_all_networks_presses_nothing_to_its_end(dataset: ImageDataset) -> None:
+    space = small("fbnet")
+    most = float(macs(space)(space.largest()[None])[0])
+    settings = quick("fbnet", loss=LossSettings(form="budget"))
+    searching, _ = run(settings, dataset, budget=2 * most)
+    one = searching.distributions[0]
+    assert not one.is_reachable
+    asked = {"n_macs": 2 * most}
+    before = one.logits.log_probabilities()
+    assert settle(one.logits, {"n_macs": ExpectedCost(macs(space))}, asked, is_reachable=False)
+    np.testing.assert_array_equal(before[1], one.logits.log_probabilities()[1])
+    assert one.number("n_steps") > 0
+    assert one.logits.entropy() > 0.5
+
+
+def test_two_processes_learn_the_same_as_one_with_the_doubled_batch(dataset: ImageDataset) -> None:
+    settings = quick("fbnet")
+    plain = replace(settings.training, augment=False, batch_size=32)
+    one, _ = run(replace(settings, training=plain), dataset)
+    halves = replace(plain, batch_size=16, devices=2, lr=plain.lr / 2)
+    two, told = run(replace(settings, training=halves), dataset, watched=False)
+    assert len(told) == 3
+    first, second = (s.distributions[0].logits.log_probabilities() for s in (one, two))
+    for own, other in zip(first, second, strict=True):
+        # Batch norms see halves of the batch: near, not equal.
+        np.testing.assert_allclose(np.exp(own), np.exp(other), atol=0.1)
 
 
 def test_several_distributions_learn_in_turn_from_the_same_weights(dataset: ImageDataset) -> None:
