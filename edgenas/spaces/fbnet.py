@@ -4,7 +4,8 @@ Wu et al. 2019 (FBNet), arXiv:1812.03443, table 1 and figure 3. Where the paper 
 authors' public code decides: a skip that changes the shape is a 1x1 convolution with batch norm
 and ReLU, and grouped blocks shuffle between the first 1x1 convolution and the depthwise one. The
 first 1x1 convolution is there at expansion 1, too: only so do the MACs of FBNet-A come out.
-``fbnet_cifar`` is the geometry of HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584) for 32 pixels.
+``fbnet_cifar`` is the geometry of HW-NAS-Bench (Li et al. 2021, arXiv:2103.10584) for 32 pixels,
+``fbnet_tiny`` one of ours for small grey images.
 FBNet-A, B and C, which the authors found, are spaces of one architecture; where their model zoo
 counts two 3x3 depthwise convolutions in a row, ``k3x2_e6``, which is none of the nine choices,
 stands for them.
@@ -124,6 +125,15 @@ PRESETS = {
         stages=_stages(1, 1, 2, 2, 1, 2, 1),
         head_width=1504,
         n_classes=100,
+    ),
+    "fbnet_tiny": FbnetSettings(
+        resolution=28,
+        stem_width=16,
+        stem_stride=2,
+        stages=(Stage(16, 1, 1), Stage(24, 1, 3), Stage(32, 2, 3), Stage(48, 1, 3)),
+        head_width=256,
+        input_channels=1,
+        n_classes=10,
     ),
 }
 """Settings by preset name."""

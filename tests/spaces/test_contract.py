@@ -62,6 +62,11 @@ class TestFbnetCifar(SpaceContract):
     settings = {"name": "fbnet_cifar", "input_channels": 1}  # noqa: RUF012
 
 
+class TestFbnetTiny(SpaceContract):
+    factory = "edgenas.spaces:get"
+    settings = {"name": "fbnet_tiny"}  # noqa: RUF012
+
+
 class TestProxylessNas(SpaceContract):
     factory = "edgenas.spaces:get"
     settings = {"name": "proxylessnas", "first_kernels": [3, 7]}  # noqa: RUF012

@@ -74,6 +74,16 @@ def test_presets_have_their_geometry(
     assert (parts["head"]["width"], parts["head"]["n_classes"]) == (head, n_classes)
 
 
+def test_the_small_space_reads_small_grey_images() -> None:
+    space = get("fbnet_tiny")
+    lists = sum(8**n for n in range(3))
+    assert BudgetProgram(fold.macs(space)).size() == 9 * (9 * lists) ** 3
+    assert space.input_shape(space.largest()) == (1, 28, 28)
+    parts = dict(space.ops(space.largest()))
+    assert [parts[f"stage{s}.layer0"].in_shape[1] for s in range(1, 5)] == [14, 14, 14, 7]
+    assert (parts["head"].in_shape, parts["head"]["n_classes"]) == ((48, 7, 7), 10)
+
+
 def test_a_skip_runs_nothing_where_the_shape_is_kept() -> None:
     space = get("fbnet_cifar")
     parts = dict(space.ops(space.smallest()))

@@ -1,0 +1,57 @@
+"""What the benchmarks of differentiable search share: tables, budgets over a range, timings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgenas import spaces
+from edgenas.core.architecture import Genes
+from edgenas.core.measurement import MeasurementPlan
+from edgenas.costs.model import LatencyModel
+from edgenas.costs.store import find_table
+from edgenas.hardware.device import load_device
+from edgenas.profiling.conditions import conditions_of
+from edgenas.profiling.measure import measure_files
+from edgenas.profiling.workload import model_bytes
+from edgenas.spaces.base import SearchSpace
+
+RUNTIME = "onnxruntime"
+PLAN = MeasurementPlan(n_visits=40, n_runs=3, n_warmup=1, spread_s=90.0, n_processes=4, seed=1)
+"""Visits to all networks in random order."""
+
+
+def latency_model(space_name: str) -> LatencyModel:
+    """Return this machine's own table of a space as a model.
+
+    Raises:
+        NoTableError: there is none; `edgenas profile` makes it.
+    """
+    space, device = spaces.get(space_name), load_device("local")
+    asked = conditions_of(device, RUNTIME, precision="float32")
+    return LatencyModel(space, find_table(space, asked, slug=device.fingerprint.slug))
+
+
+def budgets_of(model: LatencyModel, shares: Sequence[float]) -> list[float]:
+    """Return latencies in ms so far from the least to the greatest, on a logarithmic scale."""
+    low, high = np.log(model.budget.least()[0]), np.log(model.budget.greatest()[0])
+    return [round(float(np.exp(low + share * (high - low))), 6) for share in shares]
+
+
+def measured_ms(
+    space: SearchSpace, rows: Iterable[tuple[int, ...]]
+) -> dict[tuple[int, ...], float]:
+    """Return measured latencies of whole networks, all visited in turn, in ms."""
+    device = load_device("local")
+    names = {f"network{i}": row for i, row in enumerate(sorted(set(rows)))}
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder, device.claim():
+        paths = {}
+        for name, row in names.items():
+            genes: Genes = np.array(row, dtype=np.int8)
+            paths[name] = Path(folder) / f"{name}.onnx"
+            paths[name].write_bytes(model_bytes(space.network(genes), "onnx", "float32"))
+        found = measure_files(device, RUNTIME, paths, PLAN)
+    return {row: round(found[name].latency_ms, 6) for name, row in names.items()}
