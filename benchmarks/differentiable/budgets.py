@@ -15,13 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks.differentiable.common import budgets_of, latency_model, measured_ms
 from benchmarks.environment import environment
 from edgenas import spaces
 from edgenas.core.files import write_json
+from edgenas.core.objective import objective
 from edgenas.costs.model import LatencyModel
+from edgenas.evaluators.costs import CheapCosts
 from edgenas.oneshot.data import load_dataset
 from edgenas.oneshot.mixed.budget import settle
 from edgenas.oneshot.mixed.expected import ExpectedCost
@@ -31,7 +31,12 @@ from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
 from edgenas.oneshot.mixed.state import Searching
 from edgenas.oneshot.supernet import Supernet
-from edgenas.searchers.likelihood import most_likely
+from edgenas.searchers.probabilities import (
+    Probabilities,
+    ProbabilitiesSearcher,
+    ProbabilitiesSettings,
+)
+from edgenas.searchers.problem import SearchProblem
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.budget import BudgetProgram
 
@@ -130,13 +135,21 @@ def end(
     cost = ExpectedCost(model.fold)
     if settings.loss.form == "budget":
         settle(logits, {"latency_ms": cost}, {"latency_ms": budget})
-    start = BudgetProgram(model.fold).sample(64, budget, np.random.default_rng(0))
-    proposed = most_likely(
+    options = {
+        space.genes[column].name: (chances.double() / chances.double().sum()).tolist()
+        for column, chances in logits.probabilities().items()
+    }
+    least_use = 0.95 if settings.loss.form == "budget" else 0.0
+    own = Probabilities(options, (f"latency_ms <= {budget}",), least_use=least_use)
+    costs = CheapCosts(space, ("latency_ms",), models={"latency_ms": model})
+    problem = SearchProblem(
         space,
-        logits.log_probabilities(),
-        excess=lambda rows: np.maximum(model.fold(rows) / budget - 1, 0.0),
-        start=start,
+        (objective("latency_ms"),),
+        cheap=costs,
+        draw=lambda n, rng: BudgetProgram(model.fold).sample(n, budget, rng),
     )
+    searcher = ProbabilitiesSearcher(problem, settings=ProbabilitiesSettings([own]))
+    proposed = searcher.likeliest(0)
     assert proposed is not None  # the budgets lie in the range
     value, lower, upper = (float(v[0]) for v in model.predict(proposed[None]))
     return {

@@ -7,8 +7,8 @@ same time on one core; the last two share one training. Each picks the best netw
 latencies by the validation images, and every pick is then fine-tuned from its supernet and trained
 alone from fresh weights, equally long, judged on the test images, and timed as a whole network.
 
-Steps, each of which goes on where it was stopped; ``search`` and ``final`` can run as several
-processes at once: ``pace`` (how long steps take), ``search``, ``final``, ``latency``, ``summary``.
+Steps, each of which goes on where it was stopped: ``pace`` (how long steps take), ``search``,
+``final``, ``latency``, ``summary``; the first three are for two processes at once, one a core.
 
     python -m benchmarks.differentiable.comparison search --share 0 --n-shares 2
 """
@@ -53,7 +53,7 @@ def main() -> None:
     own = every[options.share :: options.n_shares]
     match options.step:
         case "pace":
-            for space, kind in product(SPACES, TRAININGS):
+            for space, _, kind in own:
                 measure_pace(folder, space, kind)
         case "search":
             for one in own:

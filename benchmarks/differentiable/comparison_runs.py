@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,9 @@ SHARES = (0.2, 0.5, 0.8)
 """Budgets: so far from the least latency to the greatest, on a logarithmic scale."""
 
 TIME_S = 480.0
-"""On one core, for a supernet's training and the choosing."""
+"""About so long, on one core, for a supernet's training and the choosing (see `time_s`)."""
+
+_LEAST_EPOCHS, _N_PACE_IMAGES = 5, 4000
 
 N_TRAIN = 20_000
 N_VALIDATION_IMAGES = 2000
@@ -111,48 +113,72 @@ def images() -> ImageDataset:
 
 
 def measure_pace(folder: Folder, space_name: str, kind: str) -> None:
-    """Write the seconds of an epoch, in the warm-up and after it, and of an evaluation."""
-    path = folder.results_folder / f"pace-{space_name}-{kind}.json"
+    """Write the seconds of an epoch, in the warm-up and after it, and of the choosing.
+
+    Measured as the runs themselves are, with another process at work.
+    """
+    path = _pace_path(folder, space_name, kind)
     if path.exists():
         return
-    dataset = load_dataset(DATA).with_fewer(N_TRAIN)
-    few = dataset.with_fewer(2000)
-    model = latency_model(space_name)
-    supernet = Supernet(spaces.get(space_name), seed=0)
+    dataset, model = images(), latency_model(space_name)
+    supernet = Supernet(model.space, seed=0)
     times: dict[int, list[float]] = {1: [], 2: []}
-    _train(supernet, model, few, kind, 2, 1, 0, lambda step: times[step.epoch].append(step.step_s))
+    learned = _train(
+        supernet,
+        model,
+        dataset.with_fewer(_N_PACE_IMAGES),
+        kind,
+        (2, 1),
+        seed=0,
+        on_step=lambda step: times[step.epoch].append(step.step_s),
+    )
     dear = SharedWeightsAccuracy(
         supernet, model.space, dataset, n_validation_images=N_VALIDATION_IMAGES
     )
-    program = BudgetProgram(model.fold)
-    rows = program.sample(20, program.greatest()[0], np.random.default_rng(0))
-    archs = model.space.architectures(rows)
     start = time.perf_counter()
-    dear.evaluate(archs)
-    evaluation_s = (time.perf_counter() - start) / len(archs)
+    _evaluations(folder, picked_by(kind)[0], model, dear, learned, seed=0)
+    choosing_s = time.perf_counter() - start
     share = 1.0 if kind == "once_for_all" else 1 - method(kind).logits_share
     n_steps = int(N_TRAIN * share) // 64
     write_json(
         path,
         {
-            "warmup_epoch_s": n_steps * median(times[1]),
-            "epoch_s": n_steps * median(times[2]),
-            "evaluation_s": evaluation_s,
+            # The first steps of an epoch begin threads and caches.
+            "warmup_epoch_s": n_steps * mean(times[1][5:]),
+            "epoch_s": n_steps * mean(times[2][5:]),
+            "choosing_s": choosing_s,
         },
     )
     print(path.name, path.read_text(encoding="utf-8"), flush=True)
 
 
+def _pace_path(folder: Folder, space_name: str, kind: str) -> Path:
+    return folder.results_folder / f"pace-{space_name}-{kind}.json"
+
+
+def _mean_epoch_s(pace: dict[str, float], kind: str) -> float:
+    """Return the seconds of an epoch; a third of a differentiable search warms up."""
+    if kind == "once_for_all":
+        return pace["epoch_s"]
+    return (pace["warmup_epoch_s"] + 2 * pace["epoch_s"]) / 3
+
+
+def time_s(folder: Folder, space_name: str) -> float:
+    """Return the seconds that every way has: those of whole epochs of the slowest one."""
+    paces = {kind: folder.read(_pace_path(folder, space_name, kind)) for kind in TRAININGS}
+    slowest = max(TRAININGS, key=lambda kind: _mean_epoch_s(paces[kind], kind))
+    pace = paces[slowest]
+    epoch_s = _mean_epoch_s(pace, slowest)
+    epochs = max(_LEAST_EPOCHS, round((TIME_S - pace["choosing_s"]) / epoch_s))
+    return float(epochs * epoch_s + pace["choosing_s"])
+
+
 def epochs_of(folder: Folder, space_name: str, kind: str) -> tuple[int, int]:
     """Return as many epochs as there is time for, and how many of them warm up."""
-    pace = folder.read(folder.results_folder / f"pace-{space_name}-{kind}.json")
-    n = N_SELECTION if kind == "once_for_all" else N_DRAWS
-    left_s = TIME_S - n * pace["evaluation_s"]
-    if kind == "once_for_all":
-        return max(1, round(left_s / pace["epoch_s"])), 0
-    mean_s = (pace["warmup_epoch_s"] + 2 * pace["epoch_s"]) / 3
-    epochs = max(2, round(left_s / mean_s))
-    return epochs, max(1, round(epochs / 3))
+    pace = folder.read(_pace_path(folder, space_name, kind))
+    left_s = time_s(folder, space_name) - pace["choosing_s"]
+    epochs = max(2, round(left_s / _mean_epoch_s(pace, kind)))
+    return epochs, 0 if kind == "once_for_all" else max(1, round(epochs / 3))
 
 
 # -- one run ---------------------------------------------------------------------------------
@@ -167,7 +193,7 @@ def run(folder: Folder, space_name: str, seed: int, kind: str) -> None:
     epochs, warmup = epochs_of(folder, space_name, kind)
     supernet = Supernet(space, seed=seed)
     start = time.perf_counter()
-    learned = _train(supernet, model, dataset, kind, epochs, warmup, seed, None)
+    learned = _train(supernet, model, dataset, kind, (epochs, warmup), seed=seed)
     training_s = time.perf_counter() - start
     save_supernet(supernet, folder.supernet(space_name, seed, kind))
     dear = SharedWeightsAccuracy(supernet, space, dataset, n_validation_images=N_VALIDATION_IMAGES)
@@ -183,6 +209,7 @@ def run(folder: Folder, space_name: str, seed: int, kind: str) -> None:
             "training_s": round(training_s, 1),
             "choosing_s": round(time.perf_counter() - start, 1),
             "n_evaluations": len(evaluations),
+            "allowed_s": round(time_s(folder, space_name), 1),
             "picks": _picks(model, evaluations),
         }
         write_json(folder.path(space_name, seed, name), result)
@@ -194,20 +221,28 @@ def _train(  # noqa: PLR0913
     model: LatencyModel,
     dataset: ImageDataset,
     kind: str,
-    epochs: int,
-    warmup: int,
+    epochs: tuple[int, int],
+    *,
     seed: int,
-    on_step: Any,
+    on_step: OnStep | None = None,
 ) -> list[Probabilities]:
-    """Train in place; return the distributions that were learned, if any are."""
-    space = model.space
+    """Train in place; return the distributions that were learned, if any are.
+
+    Weights learn with the same decay and smoothing. The rates are the defaults: the sandwich's
+    is a sum over several networks a step, the mixture is one.
+    """
+    space, usual = model.space, SUPERNET_PRESETS[DATA]
     if kind == "once_for_all":
-        training: TrainingSettings = replace(SUPERNET_PRESETS[DATA], epochs=epochs)
+        training: TrainingSettings = replace(usual, epochs=epochs[0])
         train_supernet(supernet, space, dataset, training, seed=seed, on_step=on_step)
         return []
-    settings: DifferentiableSettings = replace(
-        short(method(kind), epochs=epochs, warmup_epochs=warmup), loss=LossSettings(form="budget")
+    chosen: DifferentiableSettings = short(method(kind), epochs=epochs[0], warmup_epochs=epochs[1])
+    training = replace(
+        chosen.training,
+        weight_decay=usual.weight_decay,
+        label_smoothing=usual.label_smoothing,
     )
+    settings = replace(chosen, training=training, loss=LossSettings(form="budget"))
     costs = {"latency_ms": ExpectedCost(model.fold)}
     budgets = [{"latency_ms": budget} for budget in budgets_of(model, SHARES)]
     searching = Searching(supernet, space, settings, budgets=budgets, seed=seed)
@@ -221,7 +256,8 @@ def _train(  # noqa: PLR0913
             space.genes[column].name: (chances.double() / chances.double().sum()).tolist()
             for column, chances in one.logits.probabilities().items()
         }
-        found.append(Probabilities(options, (f"latency_ms <= {own['latency_ms']}",)))
+        limits = (f"latency_ms <= {own['latency_ms']}",)
+        found.append(Probabilities(options, limits, least_use=0.95))
     return found
 
 
@@ -287,6 +323,8 @@ def _picks(model: LatencyModel, evaluations: Sequence[Evaluation]) -> list[dict[
     found = []
     for budget in budgets_of(model, SHARES):
         within = [one for one in evaluations if one.values["latency_ms"] <= budget]
+        if not within:
+            raise RuntimeError(f"nothing within {budget} ms was evaluated")
         best = max(within, key=lambda one: (one.values["accuracy"], -one.values["latency_ms"]))
         row = best.arch.row[None]
         value, lower, upper = (float(v[0]) for v in model.predict(row))

@@ -22,7 +22,7 @@ from edgenas.searchers.base import Searcher, SearchProblem
 from edgenas.searchers.likelihood import Excess, Floats, draws, most_likely
 from edgenas.searchers.problem import cost_key, total_violations
 
-_STREAM_DRAWS, _STREAM_START = 2, 3
+_STREAM_DRAWS = 2
 _N_STARTS = 1024
 _FIRST_CHUNK = 256
 _N_CHUNKS = 24
@@ -36,10 +36,14 @@ class Probabilities:
     Attributes:
         options: probabilities of the options of every gene that has a choice, by its name.
         limits: texts of the constraints that its architectures keep, beside the problem's.
+        least_use: the likeliest is looked for among those that use at least this share of the
+            limit that they are nearest to, if there are any: the likeliest of all can be far
+            cheaper than what a broad distribution costs in the mean.
     """
 
     options: Mapping[str, Sequence[float]] = field(default_factory=dict)
     limits: Sequence[str] = ()
+    least_use: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +117,24 @@ class ProbabilitiesSearcher(Searcher):
                 found[column] = np.log(chances)
         return found
 
-    def _source(self, number: int, one: Probabilities) -> Iterator[Genes]:
-        """Return the likeliest allowed architecture, then allowed draws, each once.
+    def likeliest(self, number: int) -> Genes | None:
+        """Return the likeliest allowed architecture of a distribution that is found, if any is.
 
-        Where draws bring nothing new any more, they go on from flatter probabilities.
+        It depends on what was learned alone, not on the searcher's seed.
         """
-        logarithms = self._logarithms(one)
+        one = self._distributions[number]
+        logarithms, excess = self._logarithms(one), self._excess(one)
+        start = self.problem.sample(_N_STARTS, np.random.default_rng(number))
+        for goal in filter(None, (self._near(one, excess), excess)):
+            row = most_likely(
+                self.problem.space, logarithms, excess=goal, start=start, seed=number
+            )
+            if row is not None:
+                return row
+        return None
+
+    def _excess(self, one: Probabilities) -> Excess:
+        """Return how much architectures break the problem's and the distribution's limits."""
         limits = tuple(map(Constraint.parse, one.limits))
         self._check_known(limits)
 
@@ -129,11 +145,34 @@ class ProbabilitiesSearcher(Searcher):
                 broken = broken + total_violations(limits, costs, len(population))
             return broken
 
+        return excess
+
+    def _near(self, one: Probabilities, excess: Excess) -> Excess | None:
+        """Return the same for being allowed and as near to a limit as the distribution asks."""
+        limits, cheap = tuple(map(Constraint.parse, one.limits)), self.problem.cheap
+        if not (limits and one.least_use and cheap is not None):
+            return None
+
+        def near(population: Genes) -> Floats:
+            costs = cheap(population)
+            used = [
+                np.asarray(costs[cost_key(limit.name, limit.confidence)]) / limit.limit
+                for limit in limits
+            ]
+            missing: Floats = np.maximum(one.least_use - np.max(used, axis=0), 0.0)
+            return excess(population) + missing
+
+        return near
+
+    def _source(self, number: int, one: Probabilities) -> Iterator[Genes]:
+        """Return the likeliest allowed architecture, then allowed draws, each once.
+
+        Where draws bring nothing new any more, they go on from flatter probabilities.
+        """
+        logarithms, excess = self._logarithms(one), self._excess(one)
+
         def proposals() -> Iterator[Genes]:
-            start = self.problem.sample(_N_STARTS, self._rng(_STREAM_START, number))
-            likeliest = most_likely(
-                self.problem.space, logarithms, excess=excess, start=start, seed=self.seed + number
-            )
+            likeliest = self.likeliest(number)
             if likeliest is not None:
                 yield likeliest
             for flatness in _FLATNESS:

@@ -254,15 +254,34 @@ class Job(StrictModel):
         limited = [one for one in self.all_constraints() if one.name != "accuracy"]
         if any(one.limit <= 0 for one in (*limited, *self.sweep_limits())):
             raise ValueError("limits of a differentiable search are above 0")
+        for own in limited:
+            for asked in self.sweep_limits():
+                if _is_of(asked, own) and asked.limit > own.limit:
+                    raise ValueError(
+                        f"search.differentiable.budgets: {asked} is more than the constraint "
+                        f"{own} allows; lower the one or lift the other"
+                    )
+        if self.training.n_random_subnets is not None:
+            raise ValueError(
+                "training.n_random_subnets beside search.differentiable: mixtures are trained, "
+                "not drawn subnets; leave it out"
+            )
         if section.channel_parts_of() > 1 and self.search.candidates is None:
             raise ValueError(
                 f"{section.method} trains a part of every candidate's channels: accuracies with "
                 "its weights say nothing; write search.candidates, and each is trained alone"
             )
+        has_limits = bool(limited or section.budgets)
         try:
-            section.settings(has_limits=bool(limited or section.budgets))
+            chosen = section.settings(has_limits=has_limits)
         except UsageError as error:
             raise ValueError(str(error)) from error
+        read = section.costs or tuple(name for name in self.objectives if name != "accuracy")
+        if chosen.relaxation == "score_function" and read and not has_limits:
+            raise ValueError(
+                f"{section.method} learns from rewards, which compare costs ({', '.join(read)}) "
+                "with limits, and there is none; write constraints or search.differentiable.budgets"
+            )
         return self
 
     @model_validator(mode="after")
@@ -452,6 +471,11 @@ def limits_of(job: Job) -> list[tuple[Constraint, ...]]:
     found = []
     for text in section.budgets:
         asked = section.limits_of(text)
-        names = {one.name for one in asked}
-        found.append((*asked, *(one for one in own if one.name not in names)))
+        others = (one for one in own if not any(_is_of(one, limit) for limit in asked))
+        found.append((*asked, *others))
     return found
+
+
+def _is_of(one: Constraint, other: Constraint) -> bool:
+    """Return whether two limits are of the same cost at the same confidence."""
+    return (one.name, one.confidence) == (other.name, other.confidence)

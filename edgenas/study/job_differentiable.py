@@ -14,7 +14,18 @@ from edgenas.oneshot.mixed.loss_settings import NEED_BUDGET
 from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
 from edgenas.study.job_texts import LimitsText, ObjectiveName
 
-_LOSS = ("form", "alpha", "beta")
+_READ_BY = {
+    "temperature": ("gumbel_softmax", "gumbel_hard"),
+    "end_temperature": ("gumbel_softmax", "gumbel_hard"),
+    "n_networks": ("score_function",),
+}
+"""By key, the relaxations that read it."""
+
+_WEIGHTS_OF = {
+    "alpha": ("fbnet", "sum", "proxylessnas_sum", "proxylessnas_product"),
+    "beta": ("fbnet", "proxylessnas_product"),
+}
+"""By weight of the loss, the forms that have it."""
 
 
 class LossSection(StrictModel):
@@ -65,13 +76,30 @@ class DifferentiableSection(StrictModel):
             limits = [self.limits_of(text) for text in self.budgets]
         except UsageError as error:
             raise ValueError(str(error)) from error
-        named = {tuple(sorted(one.name for one in own)) for own in limits}
-        if any("accuracy" in names for names in named) or "accuracy" in (self.costs or ()):
+        named = {tuple(sorted(_limited(one) for one in own)) for own in limits}
+        names = {one.name for own in limits for one in own}
+        if "accuracy" in names or "accuracy" in (self.costs or ()):
             raise ValueError("accuracy is what the weights and choices learn; limit costs alone")
         if len(named) > 1:
             raise ValueError(
                 "budgets limit different costs; all limit the same ones: "
-                f"{'; '.join(', '.join(names) for names in sorted(named))}"
+                f"{'; '.join(', '.join(own) for own in sorted(named))}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _is_all_read(self) -> Self:
+        """Refuse what the method, or the form of its loss, never looks at."""
+        chosen = method(self.method)
+        idle = [
+            key
+            for key, relaxations in _READ_BY.items()
+            if getattr(self, key) is not None and chosen.relaxation not in relaxations
+        ]
+        if idle:
+            raise ValueError(
+                f"{self.method} does not read {', '.join(idle)}; leave it out, or take another "
+                "method"
             )
         return self
 
@@ -102,9 +130,21 @@ class DifferentiableSection(StrictModel):
         if has_limits and chosen.relaxation != "score_function":
             loss.setdefault("form", "budget")
         chosen = replace(chosen, loss=replace(chosen.loss, **loss))
+        is_reward = chosen.relaxation == "score_function"
+        for key, forms in _WEIGHTS_OF.items():
+            reads = key == "beta" if is_reward else chosen.loss.form in forms
+            if key in loss and not reads:
+                what = "a reward" if is_reward else f"the form {chosen.loss.form}"
+                raise UsageError(f"loss.{key} is no weight of {what}; leave it out")
         if chosen.loss.form in NEED_BUDGET and not has_limits:
             raise UsageError(
                 f"the loss form {chosen.loss.form} compares costs with a limit, and there is none; "
                 "write constraints or search.differentiable.budgets"
             )
         return replace(chosen, **given)
+
+
+def _limited(limit: Constraint) -> str:
+    """Return what is limited, at which confidence: two of those are two costs."""
+    at = "" if limit.confidence is None else f" @ {limit.confidence:.0%}"
+    return f"{limit.name}{at}"

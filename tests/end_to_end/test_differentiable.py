@@ -93,7 +93,7 @@ def test_a_killed_search_goes_on(run: Path, monkeypatch: pytest.MonkeyPatch) -> 
             "budgets limit different costs",
         ),
         ((), "  algorithm: nsga2\n", "algorithm nsga2 beside differentiable"),
-        ((), "  candidates: {epochs: 1}\n", r"search\.candidates beside search\.differentiable"),
+        ((), "  predictor: file.json\n", r"search\.predictor beside search\.differentiable"),
     ],
 )
 def test_what_does_not_go_together_is_refused(

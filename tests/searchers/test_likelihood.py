@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from edgenas import spaces
 from edgenas.searchers.likelihood import draws, likelihood, most_likely
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.fold import macs
@@ -66,21 +65,39 @@ def test_draws_have_the_probabilities(space: SearchSpace) -> None:
 
 
 def test_a_layer_that_runs_behind_a_skip_is_another_path_and_not_proposed() -> None:
-    space = small("proxylessnas")
-    columns = space.sequence_columns[0] if space.sequence_columns else []
-    space = space if len(columns) > 1 else small("fbnet")
-    if not space.sequence_columns:
-        space = spaces.get("fbnet_cifar")
+    """The first layer skips for sure, the second runs for sure: no canonical network is that."""
+    space = small("fbnet")
     first, second = space.sequence_columns[0][:2]
     logarithms = [np.log(np.full(n, 1 / n)) for n in space.n_options]
-    logarithms[first] = np.log(np.r_[0.9, np.full(space.n_options[first] - 1, 0.01)])
-    rows = draws(space, logarithms, 5000, np.random.default_rng(0))
-    assert (rows[rows[:, first] == 0][:, second] == 0).all()
+    never = np.full(int(space.n_options[first]) - 1, -np.inf)
+    logarithms[first] = np.r_[0.0, never]
+    even = np.log(1 / (space.n_options[second] - 1))
+    logarithms[second] = np.r_[-np.inf, np.full(int(space.n_options[second]) - 1, even)]
+    assert len(draws(space, logarithms, 500, np.random.default_rng(0))) == 0
+    # A little of the first runs, too: those draws are left.
+    logarithms[first] = np.log(np.r_[0.9, np.full(len(never), 0.1 / len(never))])
+    rows = draws(space, logarithms, 2000, np.random.default_rng(0))
+    assert 50 < len(rows) < 600
+    assert (rows[:, [first, second]] > 0).all()
+
+
+def test_the_likeliest_is_taken_in_order_where_the_best_options_are_not() -> None:
+    space = small("fbnet")
+    first, second = space.sequence_columns[0][:2]
+    logarithms = [np.log(np.full(n, 1 / n)) for n in space.n_options]
+    logarithms[first] = np.log(np.r_[0.6, 0.05, np.full(int(space.n_options[first]) - 2, 0.05)])
+    logarithms[second] = np.log(np.r_[0.01, np.full(int(space.n_options[second]) - 1, 0.12)])
+    logarithms = [values - np.log(np.exp(values).sum()) for values in logarithms]
     found = most_likely(
         space, logarithms, excess=lambda p: np.zeros(len(p)), start=space.smallest()[None]
     )
+    every = listing(space)
     assert found is not None
-    assert found[first] > 0 or found[second] == 0
+    assert every is not None
+    scores = likelihood(space, logarithms, every)
+    assert likelihood(space, logarithms, found[None])[0] == pytest.approx(scores.max())
+    # [skip, best] would have 0, were it a network.
+    assert scores.max() < 0
 
 
 def test_budgets_that_nothing_keeps_have_no_most_likely_network(space: SearchSpace) -> None:

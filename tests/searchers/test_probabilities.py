@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from edgenas.core.errors import UsageError
+from edgenas.core.objective import objective
 from edgenas.searchers import make_searcher
 from edgenas.searchers.probabilities import (
     Probabilities,
     ProbabilitiesSearcher,
     ProbabilitiesSettings,
 )
+from edgenas.searchers.problem import SearchProblem
+from edgenas.spaces.fold import macs
+from edgenas.spaces.listing import listing
 from edgenas.testing.searcher_contract import SearcherContract, run, tiny_problem
+from tests.oneshot.mixed.small_spaces import small
 
 
 class TestContract(SearcherContract):
@@ -74,3 +79,33 @@ def test_what_are_no_probabilities_is_refused(
         ProbabilitiesSearcher(
             tiny_problem(), settings=ProbabilitiesSettings((Probabilities(options),))
         )
+
+
+def test_the_likeliest_is_near_its_limit_where_that_is_asked() -> None:
+    """A broad distribution's likeliest network is cheap: the limit would go unused."""
+    space = small("fbnet")
+    fold = macs(space)
+    problem = SearchProblem(
+        space, (objective("n_macs"),), cheap=lambda rows: {"n_macs": fold(rows)}
+    )
+    options = {
+        gene.name: [0.2, *[0.8 / (n - 1)] * (n - 1)]
+        for gene, n in zip(space.genes, space.n_options.tolist(), strict=True)
+    }
+    every = listing(space)
+    assert every is not None
+    limit = float(np.quantile(fold(every), 0.6))
+    used = {}
+    for share in (0.0, 0.95):
+        one = Probabilities(options, (f"n_macs <= {limit}",), least_use=share)
+        searcher = ProbabilitiesSearcher(problem, settings=ProbabilitiesSettings([one]))
+        found = searcher.likeliest(0)
+        assert found is not None
+        np.testing.assert_array_equal(searcher.ask(1)[0].row, found)
+        used[share] = float(fold(found[None])[0]) / limit
+    assert used[0.0] < 0.5
+    assert 0.95 <= used[0.95] <= 1
+    # Where no network is so near, the likeliest that is allowed is better than none.
+    low = Probabilities(options, (f"n_macs <= {10 * fold(every).max()}",), least_use=0.95)
+    searcher = ProbabilitiesSearcher(problem, settings=ProbabilitiesSettings([low]))
+    np.testing.assert_array_equal(searcher.likeliest(0), space.smallest())

@@ -119,13 +119,19 @@ def settle(
 def _slopes(
     cost: Callable[[Mapping[int, Tensor]], Tensor], chances: Mapping[int, Tensor], budget: float
 ) -> dict[int, Tensor]:
-    """Return, by gene, how the cost's share of its budget changes with every probability."""
+    """Return, by gene, what each option adds to the cost's share of its budget.
+
+    Less the mean of the gene's options, which changes no probability: a gene that all of the
+    network reads would otherwise have slopes that are large and nearly alike.
+    """
     leaves = {column: p.detach().clone().requires_grad_() for column, p in chances.items()}
     with torch.enable_grad():
         found = torch.autograd.grad(cost(leaves), list(leaves.values()), allow_unused=True)
     gradients: list[Tensor | None] = list(found)  # None: the cost does not depend on the gene
-    return {
-        column: (gradient / budget).float()
-        for column, gradient in zip(leaves, gradients, strict=True)
-        if gradient is not None
-    }
+    slopes = {}
+    for (column, p), gradient in zip(chances.items(), gradients, strict=True):
+        if gradient is not None:
+            own, weights = gradient.detach() / budget, p.detach().to(gradient.dtype)
+            centred = own - (weights * own).sum()
+            slopes[column] = torch.where(weights > 0, centred, 0.0).float()
+    return slopes

@@ -59,6 +59,10 @@ class ExpectedCost:
             total = total + _mean(values, [self._of(probabilities, c) for c in columns])
         return total + self.fold.offset
 
+    def of(self, row: Genes) -> float:
+        """Return the cost of one canonical architecture, shape (n_genes,)."""
+        return float(self.fold(row[None])[0])
+
     def _of(self, probabilities: Probabilities, column: int) -> Tensor:
         if column in probabilities:
             return probabilities[column].double()

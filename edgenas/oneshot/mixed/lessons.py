@@ -12,17 +12,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgenas.core.architecture import Genes
+from edgenas.core.errors import UsageError
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.data.batches import network_input
 from edgenas.oneshot.gradients import Share
 from edgenas.oneshot.mixed.expected import ExpectedCost
 from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.oneshot.mixed.losses import FORMS, reward
+from edgenas.oneshot.mixed.measured import MeasuredCost
 from edgenas.oneshot.mixed.mixture import Mixture
 from edgenas.oneshot.mixed.network import How, MixedNetwork
 from edgenas.oneshot.mixed.relaxations import RELAXATIONS, Draw
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
 from edgenas.oneshot.mixed.state import Distribution
+
+
+Cost = ExpectedCost | MeasuredCost
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,10 @@ class MixedLessons:
         network: runs mixtures with the weights that learn.
         dataset: how its images become inputs.
         settings: of the search.
-        costs: expected costs by name.
+        costs: by name; measured ones for methods that learn from rewards alone.
+
+    Raises:
+        UsageError: a cost has no gradient, and the method learns from gradients.
     """
 
     def __init__(
@@ -58,11 +66,17 @@ class MixedLessons:
         dataset: ImageDataset,
         settings: DifferentiableSettings,
         *,
-        costs: Mapping[str, ExpectedCost],
+        costs: Mapping[str, Cost],
     ) -> None:
         self.network, self.dataset = network, dataset
         self.settings, self.costs = settings, costs
         self.relaxation = RELAXATIONS.get(settings.relaxation)()
+        measured = [name for name, cost in costs.items() if isinstance(cost, MeasuredCost)]
+        if measured and self.relaxation.is_gradient:
+            raise UsageError(
+                f"{', '.join(measured)} is measured and has no gradient, and {settings.method} "
+                "learns from gradients; take proxylessnas_reinforce"
+            )
         self.space = network.space
         self.smoothing = settings.training.label_smoothing
 
@@ -172,8 +186,8 @@ class MixedLessons:
         row: Genes = np.zeros((1, self.space.n_genes), dtype=np.int8)
         for column, one in mixture.genes.items():
             row[0, column] = one.runs[0]
-        canonical = self.space.canonical(row)
-        return {name: float(cost.fold(canonical)[0]) for name, cost in self.costs.items()}
+        canonical = self.space.canonical(row)[0]
+        return {name: cost.of(canonical) for name, cost in self.costs.items()}
 
 
 def _told(logits: GeneLogits, value: Tensor) -> Tensor:

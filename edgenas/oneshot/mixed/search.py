@@ -18,8 +18,7 @@ from edgenas.oneshot.epochs import Epoch, n_steps_of
 from edgenas.oneshot.gradients import Share, StepLosses, set_gradients
 from edgenas.oneshot.mixed.bilevel import look_ahead
 from edgenas.oneshot.mixed.checkpoint import Position, load_state, save_state
-from edgenas.oneshot.mixed.expected import ExpectedCost
-from edgenas.oneshot.mixed.lessons import MixedLessons, Moment
+from edgenas.oneshot.mixed.lessons import Cost, MixedLessons, Moment
 from edgenas.oneshot.mixed.network import How, MixedNetwork
 from edgenas.oneshot.mixed.relaxations import Draw
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
@@ -42,7 +41,7 @@ def search(  # noqa: PLR0913
     dataset: ImageDataset,
     settings: DifferentiableSettings,
     *,
-    costs: Mapping[str, ExpectedCost],
+    costs: Mapping[str, Cost],
     identity: str,
     seed: int,
     checkpoint: Path | None = None,
@@ -60,7 +59,7 @@ def search(  # noqa: PLR0913
         space: whose choices learn.
         dataset: its train part is used, divided as the settings say.
         settings: of the search.
-        costs: expected costs that the loss reads, by name.
+        costs: what the loss reads, by name: expected, or measured for rewards.
         identity: hash of all that decides the result; a checkpoint of another is refused.
         seed: of batches, augmentation and draws.
         checkpoint: written after each epoch, and within long ones; None keeps nothing.
@@ -86,7 +85,7 @@ def _search(  # noqa: PLR0913
     space: SearchSpace,
     dataset: ImageDataset,
     settings: DifferentiableSettings,
-    costs: Mapping[str, ExpectedCost],
+    costs: Mapping[str, Cost],
     identity: str,
     seed: int,
     checkpoint: Path | None,

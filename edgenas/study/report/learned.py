@@ -16,8 +16,11 @@ _KINDS = (
 _REMARK = (
     "Entropy is the mean of all choices, a uniform one being 100 %; without weights: the expected "
     "share of choices that are skips, pools or zeros. Candidates are the most likely network "
-    "within the limits, and draws; expected costs were brought onto the limits first, by as little "
-    "as that takes."
+    "within the limits, and draws"
+)
+_SETTLED = (
+    "; expected costs were brought onto the limits first, by as little as that takes, and the most "
+    "likely network is the most likely near the limit"
 )
 
 
@@ -98,11 +101,13 @@ def section(data: Learned) -> str:
             ]
         )
     headers = ["Limits", "Expected at the end", "Drawn from", "Entropy", "Drifted to skips"]
+    is_settled = any(one.settled != one.expected for one in data.distributions)
+    remark = f"{_REMARK}{_SETTLED if is_settled else ''}."
     label = "Expected cost, entropy, skips and temperature after every epoch"
     return (
         f"<h3>What {escape(data.method)} learned</h3>"
         + plot("learned", label, 400)
-        + f'<p class="remark">{_REMARK}</p>'
+        + f'<p class="remark">{remark}</p>'
         + table(headers, rows)
     )
 

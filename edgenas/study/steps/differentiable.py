@@ -15,13 +15,14 @@ from edgenas.core.files import write_json
 from edgenas.core.objective import Constraint
 from edgenas.oneshot.mixed.loss_settings import PRODUCTS, unit_of
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
-from edgenas.searchers.likelihood import Floats, most_likely
+from edgenas.searchers.probabilities import ProbabilitiesSearcher, ProbabilitiesSettings
 from edgenas.searchers.problem import cost_key
 from edgenas.spaces.budget import BudgetProgram
 from edgenas.spaces.fold import Fold
 from edgenas.study.context import Run
 from edgenas.study.job import limits_of
 from edgenas.study.job_differentiable import DifferentiableSection
+from edgenas.study.steps.problem import search_problem
 
 if TYPE_CHECKING:
     from edgenas.oneshot.mixed.expected import ExpectedCost
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from edgenas.oneshot.supernet import Supernet
 
 _N_OTHERS = 200
+
+_LEAST_USE = 0.95
+"""Of a budget that is to be ended on: the network first proposed uses so much of it, if any can."""
 
 LEARNED = "train/probabilities.json"
 """What was learned: probabilities, how they came about, and what is to be said of them."""
@@ -99,26 +103,31 @@ def search_supernet(
         checkpoint=checkpoint,
         on_step=on_step,
     )
-    found = []
+    found: list[dict[str, Any]] = []
     for i, one in enumerate(searching.distributions):
         before, on_budget = _expected(costs, one.logits.probabilities()), True
         if one.multipliers is not None:
             reachable = one.is_reachable
             on_budget = settle(one.logits, costs, budgets[i], is_reachable=reachable)
-        likeliest = _likeliest(run, one.logits.log_probabilities(), limits[i])
         found.append(
             {
                 "limits": [str(limit) for limit in limits[i]],
                 "budgets": budgets[i],
                 "options": _options(run, one.logits.probabilities()),
+                "least_use": _LEAST_USE if one.multipliers is not None else 0.0,
                 "expected": before,
                 "settled": _expected(costs, one.logits.probabilities()),
                 "entropy": one.logits.entropy(),
                 "on_budget": on_budget,
-                "most_likely": None if likeliest is None else likeliest.tolist(),
-                "drift": None if likeliest is None else _drift(run, likeliest, limits[i]),
             }
         )
+    searcher = ProbabilitiesSearcher(
+        search_problem(run), settings=ProbabilitiesSettings(distributions=_proposed_from(found))
+    )
+    for i, entry in enumerate(found):
+        likeliest = searcher.likeliest(i)
+        entry["most_likely"] = None if likeliest is None else likeliest.tolist()
+        entry["drift"] = None if likeliest is None else _drift(run, likeliest, limits[i])
     write_json(
         run.folder / LEARNED,
         {
@@ -157,6 +166,9 @@ def warnings(run: Run) -> list[str]:
     """Return what is wrong with what was learned, in sentences."""
     found = []
     for one in run.read(LEARNED)["distributions"]:
+        if one["most_likely"] is None:
+            limits = ", ".join(one["limits"]) or "the job's constraints"
+            found.append(f"No network within {limits} was found to be the most likely one.")
         limits = f" within {', '.join(one['limits'])}" if one["limits"] else ""
         if one["drift"] is not None:
             found.append(f"{one['drift'][0].upper()}{one['drift'][1:]}.")
@@ -170,10 +182,12 @@ def warnings(run: Run) -> list[str]:
 
 def distributions(run: Run) -> list[dict[str, Any]]:
     """Return what the searcher proposes from, as its settings have it."""
-    return [
-        {"options": one["options"], "limits": one["limits"]}
-        for one in run.read(LEARNED)["distributions"]
-    ]
+    return _proposed_from(run.read(LEARNED)["distributions"])
+
+
+def _proposed_from(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    keys = ("options", "limits", "least_use")
+    return [{key: one[key] for key in keys} for one in found]
 
 
 def _names(run: Run) -> tuple[str, ...]:
@@ -182,7 +196,9 @@ def _names(run: Run) -> tuple[str, ...]:
     by_limit = tuple(dict.fromkeys(cost_key(one.name, one.confidence) for one in limits))
     given = section_of(run).costs
     if given is not None:
-        return tuple(dict.fromkeys((*given, *by_limit)))
+        limited = {one.name for one in limits}  # at whatever confidence: no cost counts twice
+        others = (name for name in given if name not in limited)
+        return tuple(dict.fromkeys((*others, *by_limit)))
     return by_limit or tuple(name for name in run.job.objectives if name != "accuracy")
 
 
@@ -243,15 +259,6 @@ def _greatest(fold: Fold) -> float:
     if fold.how == "sum":
         return BudgetProgram(fold).greatest()[0]
     return max(float(table.max()) for table in fold.tables) + fold.offset
-
-
-def _likeliest(
-    run: Run, logarithms: Sequence[Floats], limits: tuple[Constraint, ...]
-) -> Genes | None:
-    """Return the likeliest network within limits."""
-    costs = run.costs(limits)
-    rng = np.random.default_rng(run.job.training.seed)
-    return most_likely(run.space, logarithms, excess=costs.violations, start=costs.draw(64, rng))
 
 
 def _drift(run: Run, row: Genes, limits: tuple[Constraint, ...]) -> str | None:

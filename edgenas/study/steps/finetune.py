@@ -52,6 +52,7 @@ def _inputs(run: Run) -> dict[str, Any]:
         "finetune": decisive(_settings(run)),
         "seed": run.job.finetune.seed,
         "genes": list(picked(run).genes),
+        **({} if run.job.search.differentiable is None else {"distil": False}),
     }
 
 
@@ -92,6 +93,8 @@ def _finetuned(run: Run, progress: Progress) -> GraphModule:
         run.dataset,
         _settings(run),
         seed=run.job.finetune.seed,
+        # The largest network is no teacher where it was never trained as one network.
+        distil=run.job.search.differentiable is None,
         weights_id=weights_id,
         checkpoint=checkpoint_path(run, "finetune", decisive),
         on_step=counting("fine-tuning the pick", progress, []),

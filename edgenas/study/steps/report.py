@@ -282,19 +282,25 @@ def _training(run: Run) -> dict[str, dict[str, Any]]:
     if run.job.search.candidates is not None:
         about = decisive_candidates(run)
         candidates = {**about.pop("training"), **about}
-        return {"candidates": _plain(candidates), "the pick": _finetuning(finetuned)}
+        found = {"candidates": _plain(candidates), "the pick": _finetuning(finetuned)}
+        return {**_supernet(run), **found} if run.job.trains_supernet else found
     if not run.shares_weights:
         return {"the pick": _finetuning(finetuned)}
+    return {**_supernet(run), "fine-tuning": _finetuning(finetuned)}
+
+
+def _supernet(run: Run) -> dict[str, dict[str, Any]]:
+    """Return how the supernet was trained, or where its weights are from."""
     training = run.read(TRAINING)
-    supernet = {**training["settings"], "seed": training["seed"]}
     if "weights" in training:
-        return {"imported weights": training["weights"], "fine-tuning": _finetuning(finetuned)}
+        return {"imported weights": training["weights"]}
+    supernet = {**training["settings"], "seed": training["seed"]}
     supernet["phases"] = "; ".join(f"{p['name']}: {p['epochs']} epochs" for p in training["phases"])
     try:
         supernet["median_step_s"] = round(run.read(TIMING)["median_step_s"], 4)
     except StorageError:
         supernet["median_step_s"] = None
-    return {"supernet": supernet, "fine-tuning": _finetuning(finetuned)}
+    return {"supernet": supernet}
 
 
 def _finetuning(finetuned: dict[str, Any]) -> dict[str, Any]:

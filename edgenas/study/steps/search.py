@@ -13,12 +13,9 @@ from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
 from edgenas.costs.kinds import column_of
 from edgenas.evaluators.combined import CombinedEvaluator
-from edgenas.evaluators.costs import CheapCosts
-from edgenas.evaluators.predictors import AccuracyPredictor, fit_predictor, save_predictor
-from edgenas.evaluators.predictors.learner import AccuracyLearner
+from edgenas.evaluators.predictors import fit_predictor, save_predictor
 from edgenas.profiling.progress import Progress
-from edgenas.searchers import PredictorSearcher, SearchProblem, make_searcher
-from edgenas.searchers.problem import Cheap
+from edgenas.searchers import PredictorSearcher, make_searcher
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.job_checks import searcher_settings
@@ -32,6 +29,7 @@ from edgenas.study.steps.accuracy_source import (
     weights_source,
 )
 from edgenas.study.steps.differentiable import distributions, learned
+from edgenas.study.steps.problem import search_problem
 
 _LOG = logging.getLogger(__name__)
 
@@ -106,17 +104,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     context = {**weights_source(run), **_tables(run)}
     decisive = {**_decisive(run), **context}
     costs = run.costs(run.constraints, models=run.searched_models)
-    limits = (*run.constraints, *run.job.sweep_limits())
-    known = run.costs(limits, models=run.searched_models)  # limits of one distribution, too
-    problem = SearchProblem(
-        run.space,
-        run.objectives,
-        constraints=run.constraints,
-        cheap=known if run.predictor is None else _with_accuracy(known, run.predictor),
-        draw=costs.draw if run.constraints else None,
-        folds=costs.folds(),
-        learner=AccuracyLearner(run.model.fold),
-    )
+    problem = search_problem(run)
     section = run.job.search
     searcher = make_searcher(section.searcher, problem, seed=section.seed, settings=_settings(run))
     dear = accuracy_evaluator(run, searcher, costs, progress)
@@ -139,11 +127,6 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     )
     result = _first(run, result, section.n_evaluations)
     return _write(run, result)
-
-
-def _with_accuracy(costs: CheapCosts, predictor: AccuracyPredictor) -> Cheap:
-    """Return costs and predicted accuracy of populations."""
-    return lambda population: {**costs(population), "accuracy": predictor(population)}
 
 
 def _first(run: Run, result: SearchResult, n: int) -> SearchResult:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from edgenas.core.errors import UsageError
+from edgenas.oneshot.data import load_dataset
+from edgenas.oneshot.gradients import Share
 from edgenas.oneshot.mixed.bilevel import look_ahead
 from edgenas.oneshot.mixed.expected import ExpectedCost
+from edgenas.oneshot.mixed.lessons import MixedLessons, Moment
 from edgenas.oneshot.mixed.logits import GeneLogits
+from edgenas.oneshot.mixed.loss_settings import LossSettings
+from edgenas.oneshot.mixed.mixture import Mixture
+from edgenas.oneshot.mixed.network import How, MixedNetwork
 from edgenas.oneshot.mixed.relaxations import RELAXATIONS, Draw
+from edgenas.oneshot.mixed.settings import DifferentiableSettings, method
+from edgenas.oneshot.mixed.state import Distribution
+from edgenas.oneshot.supernet import Supernet
 from edgenas.spaces.fold import macs
 from tests.oneshot.mixed.small_spaces import small
 
@@ -46,34 +55,80 @@ def test_logits_that_learn_costs_alone_end_at_the_cheapest(name: str, kind: str)
     assert before < first - 0.3 * (first - least)
 
 
-def test_rewards_of_drawn_networks_have_the_gradient_of_their_mean() -> None:
-    """REINFORCE against enumeration: E[R] of a space of two genes, many draws."""
-    space = small("fbnet")
-    relaxation = RELAXATIONS.get("score_function")()
-    logits = GeneLogits(space, seed=1, spread=0.5)
-    columns = logits.columns[:2]
-    rng = np.random.default_rng(0)
-    table = rng.random([int(space.n_options[c]) for c in columns])
-    found = [torch.zeros(int(space.n_options[c])) for c in columns]
-    n = 6000
-    for seed in range(n):
-        mixture = relaxation.for_logits(logits, Draw(1.0, seed))
-        chosen = [mixture.runs(c)[0] for c in columns]
-        score = torch.stack(
-            [logits.of(c).log_softmax(0)[o] for c, o in zip(columns, chosen, strict=True)]
-        ).sum()
-        own = [logits.get_parameter(f"gene{c}") for c in columns]
-        gradients = torch.autograd.grad(score, own)
-        weight = (float(table[tuple(chosen)]) - 0.5) / n
-        found = [f + weight * g for f, g in zip(found, gradients, strict=True)]
-    first, second = (logits.of(c).softmax(0) for c in columns)
-    mean = sum(
-        float(table[i, j]) * first[i] * second[j] for i, j in product(*map(range, table.shape))
+def lessons_of(kind: str, settings: DifferentiableSettings) -> tuple[MixedLessons, Distribution]:
+    """Return the lessons of a small space, and a distribution that has already learned."""
+    space = small(kind)
+    dataset = load_dataset("digits")
+    supernet = Supernet(space, seed=0, weights=settings.weights)
+    cost = ExpectedCost(macs(space))
+    lessons = MixedLessons(
+        MixedNetwork(supernet, space), dataset, settings, costs={"n_macs": cost}
     )
-    assert isinstance(mean, Tensor)
-    wanted = torch.autograd.grad(mean, [logits.get_parameter(f"gene{c}") for c in columns])
-    for one, other in zip(found, wanted, strict=True):
-        torch.testing.assert_close(one, other, atol=0.01, rtol=0.0)
+    middle = float(cost(GeneLogits(space).probabilities()).detach())
+    one = Distribution(space, settings, budgets={"n_macs": middle}, is_reachable=True, seed=1)
+    one.after_step(0.5, 0.9)
+    return lessons, one
+
+
+def test_rewards_have_the_gradient_of_their_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses of REINFORCE over many draws against the sum over all networks."""
+    settings = replace(method("proxylessnas_reinforce"), loss=LossSettings(beta=0.5))
+    lessons, one = lessons_of("fbnet", settings)
+    space, n_images = lessons.space, 20
+    with torch.no_grad():
+        for parameter in one.logits.parameters():
+            parameter.add_(torch.linspace(-0.4, 0.4, len(parameter)))
+    first = one.logits.columns[0]
+    labels = torch.zeros(n_images, dtype=torch.int64)
+
+    def outputs(mixture: Mixture, moment: Moment, share: Share) -> Tensor:
+        """Return logits that are right for a share of images that the first gene decides."""
+        found = torch.zeros(n_images, 10)
+        found[: 2 * mixture.runs(first)[0] + 1, 0] = 1.0
+        found[2 * mixture.runs(first)[0] + 1 :, 1] = 1.0
+        return found
+
+    monkeypatch.setattr(lessons, "_run", outputs)
+    moment = Moment(one, 1.0, 0.0, How())
+    parameters = list(one.logits.parameters())
+    found = [torch.zeros_like(p) for p in parameters]
+    n = 1500
+    for seed in range(n):
+        share = Share(torch.zeros(n_images, 1, 8, 8), labels, (16, 16), seed)
+        _, *losses = lessons.for_logits(moment, share)
+        gradients = torch.autograd.grad(torch.stack(losses).sum(), parameters, allow_unused=True)
+        found = [f + (0 if g is None else g / n) for f, g in zip(found, gradients, strict=True)]
+    every = np.indices(space.n_options.tolist(), dtype=np.int8).reshape(space.n_genes, -1).T
+    logarithms = [
+        one.logits.of(c).log_softmax(0)[every[:, c].astype(np.int64)] for c in one.logits.columns
+    ]
+    chances = torch.stack(logarithms).sum(0).exp().double()
+    accuracy = (2.0 * every[:, first] + 1) / n_images
+    (limit,) = one.budgets.values()
+    costs = macs(space)(space.canonical(every))
+    rewards = torch.from_numpy(accuracy * (limit / costs) ** 0.5)
+    wanted = torch.autograd.grad(-(chances * rewards).sum(), parameters)
+    for mine, theirs in zip(found, wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=0.006, rtol=0.0)
+    assert max(float(g.abs().max()) for g in wanted) > 0.05
+
+
+def test_genes_that_are_only_drawn_learn_from_the_loss_of_their_draws() -> None:
+    """The score function over many draws of the resolution against its exact gradient."""
+    lessons, one = lessons_of("once-for-all", method("fbnet"))
+    (column,) = lessons.network.drawn
+    by_option = torch.linspace(0.2, 0.9, int(lessons.space.n_options[column])).double()
+    parameter = one.logits.get_parameter(f"gene{column}")
+    found, n = torch.zeros_like(parameter), 3000
+    for seed in range(n):
+        mixture = lessons.relaxation.for_logits(one.logits, Draw(1.0, seed))
+        loss = by_option[mixture.runs(column)[0]]
+        (gradient,) = torch.autograd.grad(lessons._score(loss, mixture, one), parameter)
+        found += gradient / n
+    mean = (one.logits.of(column).softmax(0).double() * by_option).sum()
+    (wanted,) = torch.autograd.grad(mean, parameter)
+    torch.testing.assert_close(found, wanted, atol=0.01, rtol=0.0)
+    assert float(wanted.abs().max()) > 0.03
 
 
 def test_the_second_order_step_is_the_exact_gradient_through_one_step() -> None:
@@ -110,10 +165,6 @@ def test_the_second_order_step_is_the_exact_gradient_through_one_step() -> None:
 
 
 def test_replacing_settings_keeps_them_checked() -> None:
-    from edgenas.core.errors import UsageError
-    from edgenas.oneshot.mixed.loss_settings import LossSettings
-    from edgenas.oneshot.mixed.settings import method
-
     with pytest.raises(UsageError, match="loss="):
         replace(method("proxylessnas_reinforce"), loss=LossSettings(form="sum"))
     with pytest.raises(UsageError, match="order=2"):

@@ -35,7 +35,10 @@ def test_they_are_what_the_papers_say() -> None:
 def test_other_costs_stay_in_their_unit() -> None:
     found = loss("fbnet", "latency_ms.phone", alpha=1.0, beta=1.0)
     assert found == pytest.approx(ENTROPY * math.log(250))
-    assert loss("fbnet", "n_macs", alpha=1.0, beta=1.0) == pytest.approx(0, abs=1e-5)
+    found = loss("proxylessnas_product", "peak_activation_kib", alpha=1.0, beta=1.0)
+    assert found == pytest.approx(ENTROPY * math.log(COST) / math.log(0.2))
+    found = loss("fbnet", "peak_memory_mib", alpha=1.0, beta=1.0)
+    assert found == pytest.approx(ENTROPY * math.log(256))
 
 
 def test_a_reward_is_the_accuracy_times_a_power() -> None:

@@ -1,5 +1,6 @@
 """The loop: every method learns, goes on from where it was stopped, and ends on its budget."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,19 +8,28 @@ import numpy as np
 import pytest
 import torch
 
-from edgenas.core.errors import StorageError
+from edgenas.core.architecture import Genes
+from edgenas.core.errors import StorageError, UsageError
+from edgenas.core.objective import objective
 from edgenas.oneshot.data import ImageDataset
 from edgenas.oneshot.mixed.budget import settle
 from edgenas.oneshot.mixed.expected import ExpectedCost
+from edgenas.oneshot.mixed.lessons import Cost
 from edgenas.oneshot.mixed.loss_settings import LossSettings
+from edgenas.oneshot.mixed.measured import MeasuredCost
 from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import METHODS, DifferentiableSettings, Stage, method, short
 from edgenas.oneshot.mixed.state import Searching
 from edgenas.oneshot.mixed.watch import EpochReport
 from edgenas.oneshot.optimisation import StepReport
 from edgenas.oneshot.supernet import Supernet
-from edgenas.searchers.likelihood import most_likely
-from edgenas.spaces.fold import macs
+from edgenas.searchers.probabilities import (
+    Probabilities,
+    ProbabilitiesSearcher,
+    ProbabilitiesSettings,
+)
+from edgenas.searchers.problem import SearchProblem
+from edgenas.spaces.fold import macs, peak_activation_kib
 from edgenas.spaces.listing import listing
 from tests.oneshot.mixed.small_spaces import small
 
@@ -47,10 +57,13 @@ def run(
     checkpoint: Path | None = None,
     stop_after: int | None = None,
     n_budgets: int = 1,
+    costs: Mapping[str, Cost] | None = None,
+    more: Mapping[str, float] | None = None,
 ) -> tuple[Searching, list[EpochReport]]:
+    """Search a small space; `costs` by default the MACs; `more` budgets beside theirs."""
     space = small(kind)
-    cost = ExpectedCost(macs(space))
-    asked = {"n_macs": budget or 1e6}
+    costs = costs or {"n_macs": ExpectedCost(macs(space))}
+    asked = {"n_macs": budget or 1e6, **(more or {})}
     supernet = Supernet(space, seed=0, weights=settings.weights)
     greatest = {"n_macs": float(macs(space)(space.largest()[None])[0])}
     searching = Searching(
@@ -65,7 +78,7 @@ def run(
             raise StoppedError
 
     told = search(
-        searching, space, dataset, settings, costs={"n_macs": cost},
+        searching, space, dataset, settings, costs=costs,
         identity=settings.method, seed=0, checkpoint=checkpoint, on_step=on_step,
     )  # fmt: skip
     return searching, told
@@ -90,21 +103,22 @@ def test_every_method_learns_in_every_kind_of_space(
 
 
 KILLED = [
-    ("fbnet", "fbnet"),
-    ("proxylessnas", "once-for-all"),
-    ("proxylessnas_reinforce", "fbnet"),
-    ("darts_second", "fbnet"),
-    ("gdas", "once-for-all"),
-    ("pc_darts", "cell"),
-    ("p_darts", "fbnet"),
+    ("fbnet", "fbnet", {}),
+    ("fbnet", "fbnet", {"loss": LossSettings(form="budget")}),
+    ("proxylessnas", "once-for-all", {"loss": LossSettings(form="budget")}),
+    ("proxylessnas_reinforce", "fbnet", {}),
+    ("darts_second", "fbnet", {}),
+    ("gdas", "once-for-all", {}),
+    ("pc_darts", "cell", {}),
+    ("p_darts", "fbnet", {}),
 ]
 
 
-@pytest.mark.parametrize(("name", "kind"), KILLED)
+@pytest.mark.parametrize(("name", "kind", "changes"), KILLED)
 def test_a_killed_search_ends_as_one_that_was_not(
-    name: str, kind: str, dataset: ImageDataset, tmp_path: Path
+    name: str, kind: str, changes: dict[str, object], dataset: ImageDataset, tmp_path: Path
 ) -> None:
-    settings = quick(name)
+    settings = quick(name, **changes)
     settings = replace(settings, training=replace(settings.training, checkpoint_minutes=0.0))
     whole, told = run(settings, dataset, kind=kind, n_budgets=2)
     path = tmp_path / "checkpoint.safetensors"
@@ -150,12 +164,15 @@ def test_five_budgets_of_the_range_are_met(name: str, dataset: ImageDataset) -> 
         assert told[-1].costs["n_macs"] == pytest.approx(budget, rel=0.15)
         logits, cost = searching.distributions[0].logits, ExpectedCost(fold)
         assert settle(logits, {"n_macs": cost}, {"n_macs": budget})
-        proposed = most_likely(
-            space,
-            logits.log_probabilities(),
-            excess=lambda rows, budget=budget: np.maximum(fold(rows) / budget - 1, 0.0),
-            start=space.sample(8, np.random.default_rng(0)),
+        problem = SearchProblem(
+            space, (objective("n_macs"),), cheap=lambda rows: {"n_macs": fold(rows)}
         )
+        options = {
+            space.genes[c].name: p.detach().tolist() for c, p in logits.probabilities().items()
+        }
+        one = Probabilities(options, (f"n_macs <= {budget}",), least_use=0.95)
+        searcher = ProbabilitiesSearcher(problem, settings=ProbabilitiesSettings([one]))
+        proposed = searcher.likeliest(0)
         assert proposed is not None
         assert 0.95 * budget <= fold(proposed[None])[0] <= budget
 
@@ -196,3 +213,49 @@ def test_several_distributions_learn_in_turn_from_the_same_weights(dataset: Imag
     ]  # fmt: skip
     first, second = (one.logits.log_probabilities() for one in searching.distributions)
     assert not np.allclose(first[1], second[1])
+
+
+def test_two_costs_end_within_two_budgets(dataset: ImageDataset) -> None:
+    """The sum of operations and the maximum of activations: the tighter one is reached."""
+    space = small("fbnet")
+    costs = {
+        "n_macs": ExpectedCost(macs(space)),
+        "peak_activation_kib": ExpectedCost(peak_activation_kib(space)),
+    }
+    even = Searching(
+        Supernet(space, seed=0), space, quick("fbnet"), budgets=[{}], seed=0
+    ).distributions[0]
+    start = {k: float(v(even.logits.probabilities()).detach()) for k, v in costs.items()}
+    budgets = {"n_macs": 0.9 * start["n_macs"], "peak_activation_kib": start["peak_activation_kib"]}
+    settings = quick("fbnet", loss=LossSettings(form="budget"))
+    searching, told = run(
+        settings,
+        dataset,
+        budget=budgets["n_macs"],
+        more={"peak_activation_kib": budgets["peak_activation_kib"]},
+        costs=costs,
+    )
+    assert set(told[-1].costs) == set(costs)
+    logits = searching.distributions[0].logits
+    assert settle(logits, costs, budgets)
+    ratios = [float(v(logits.probabilities()).detach()) / budgets[k] for k, v in costs.items()]
+    assert 0.98 <= max(ratios) <= 1
+
+
+def test_rewards_learn_from_what_only_measuring_tells(dataset: ImageDataset) -> None:
+    space, asked = small("fbnet"), list[bytes]()
+    fold = macs(space)
+
+    def measure(row: Genes) -> float:
+        np.testing.assert_array_equal(row, space.canonical(row[None])[0])
+        asked.append(row.tobytes())
+        return float(fold(row[None])[0])
+
+    cost = MeasuredCost(measure)
+    _, told = run(quick("proxylessnas_reinforce"), dataset, costs={"n_macs": cost})
+    assert len(asked) == len(set(asked)) > 2  # each is measured once
+    low, high = (float(fold(row[None])[0]) for row in (space.smallest(), space.largest()))
+    assert np.isnan(told[0].costs["n_macs"])  # nothing is drawn in the warm-up
+    assert low <= told[-1].costs["n_macs"] <= high
+    with pytest.raises(UsageError, match="n_macs is measured and has no gradient"):
+        run(quick("fbnet"), dataset, costs={"n_macs": MeasuredCost(measure)})
