@@ -10,8 +10,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-import numpy as np
-
 from benchmarks.differentiable.common import budgets_of, latency_model
 from edgenas import spaces
 from edgenas.core.evaluation import Evaluation
@@ -30,6 +28,7 @@ from edgenas.oneshot.mixed.loss_settings import LossSettings
 from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
 from edgenas.oneshot.mixed.state import Searching
+from edgenas.oneshot.optimisation import OnStep
 from edgenas.oneshot.settings import SUPERNET_PRESETS, TrainingSettings
 from edgenas.oneshot.supernet import Supernet, save_supernet
 from edgenas.oneshot.training import train_supernet

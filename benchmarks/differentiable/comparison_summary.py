@@ -90,8 +90,8 @@ def _tables(space: str, rows: list[dict[str, Any]]) -> list[str]:
     lines += [
         "Seconds and predictions:",
         "",
-        "| | epochs | training (s) | choosing (s) | share of the time | measured within the table's "
-        "interval | measured over budget |",
+        "| | epochs | training (s) | choosing (s) | share of the time | measured within the "
+        "table's interval | measured over budget |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in names:

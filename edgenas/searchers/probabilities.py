@@ -126,9 +126,7 @@ class ProbabilitiesSearcher(Searcher):
         logarithms, excess = self._logarithms(one), self._excess(one)
         start = self.problem.sample(_N_STARTS, np.random.default_rng(number))
         for goal in filter(None, (self._near(one, excess), excess)):
-            row = most_likely(
-                self.problem.space, logarithms, excess=goal, start=start, seed=number
-            )
+            row = most_likely(self.problem.space, logarithms, excess=goal, start=start, seed=number)
             if row is not None:
                 return row
         return None

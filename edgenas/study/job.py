@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -251,16 +252,6 @@ class Job(StrictModel):
                 f"{', '.join(beside)} beside search.differentiable, which trains a supernet of "
                 "its own; leave out the one or the other"
             )
-        limited = [one for one in self.all_constraints() if one.name != "accuracy"]
-        if any(one.limit <= 0 for one in (*limited, *self.sweep_limits())):
-            raise ValueError("limits of a differentiable search are above 0")
-        for own in limited:
-            for asked in self.sweep_limits():
-                if _is_of(asked, own) and asked.limit > own.limit:
-                    raise ValueError(
-                        f"search.differentiable.budgets: {asked} is more than the constraint "
-                        f"{own} allows; lower the one or lift the other"
-                    )
         if self.training.n_random_subnets is not None:
             raise ValueError(
                 "training.n_random_subnets beside search.differentiable: mixtures are trained, "
@@ -271,6 +262,22 @@ class Job(StrictModel):
                 f"{section.method} trains a part of every candidate's channels: accuracies with "
                 "its weights say nothing; write search.candidates, and each is trained alone"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _limits_what_it_learns(self) -> Self:
+        section = self.search.differentiable
+        if section is None:
+            return self
+        limited = [one for one in self.all_constraints() if one.name != "accuracy"]
+        if any(one.limit <= 0 for one in (*limited, *self.sweep_limits())):
+            raise ValueError("limits of a differentiable search are above 0")
+        for own, asked in product(limited, self.sweep_limits()):
+            if _is_of(asked, own) and asked.limit > own.limit:
+                raise ValueError(
+                    f"search.differentiable.budgets: {asked} is more than the constraint {own} "
+                    "allows; lower the one or lift the other"
+                )
         has_limits = bool(limited or section.budgets)
         try:
             chosen = section.settings(has_limits=has_limits)

@@ -153,7 +153,7 @@ def _check_differentiable(run: Run) -> None:
         return
     from edgenas.study.steps import differentiable  # which looks at runs, as this does
 
-    differentiable.settings_of(run)
+    differentiable.check(run)
     drawn_genes(run.space)
     known = {*COUNTS, *KIND_OF, *run.other_devices}
     for name in sorted(run.job.searched_names() - known - {"accuracy"}):

@@ -26,7 +26,6 @@ from edgenas.oneshot.mixed.relaxations import RELAXATIONS, Draw
 from edgenas.oneshot.mixed.settings import DifferentiableSettings
 from edgenas.oneshot.mixed.state import Distribution
 
-
 Cost = ExpectedCost | MeasuredCost
 
 

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from edgenas.core.errors import SpaceError
 from edgenas.core.ops import Graph, OpSpec
+from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import out_shape
+from edgenas.spaces.mixed_cell import MixedCell
 
 _WIDTHS = ("out_channels", "mid_channels", "se_channels")
 """Attributes that count channels."""
@@ -45,6 +47,21 @@ def narrow_op(op: OpSpec, parts: int) -> OpSpec:
     attrs = {**dict(op.attrs), **{name: int(count) // parts for name, count in widths.items()}}
     channels, *size = op.in_shape
     return OpSpec.make(op.kind, (channels // parts, *size), **attrs)
+
+
+def check_cells(space: SearchSpace, parts: int) -> None:
+    """Refuse to divide channels of cells that cannot be divided by `parts`.
+
+    Raises:
+        SpaceError: some number of channels of an edge does not divide.
+    """
+    for factor in space.factors:
+        for part in factor.mixed() if factor.mixed else ():
+            if isinstance(part, MixedCell):
+                for edge in part.edges:
+                    for graph in edge.options:
+                        if graph is not None:
+                            narrow_graph(graph, parts)
 
 
 def narrow_graph(graph: Graph, parts: int) -> Graph:

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
+from edgenas.core.extras import unavailable_reason
 from edgenas.core.files import write_json
 from edgenas.core.objective import Constraint
 from edgenas.oneshot.mixed.loss_settings import PRODUCTS, unit_of
@@ -18,7 +19,7 @@ from edgenas.oneshot.mixed.settings import DifferentiableSettings
 from edgenas.searchers.probabilities import ProbabilitiesSearcher, ProbabilitiesSettings
 from edgenas.searchers.problem import cost_key
 from edgenas.spaces.budget import BudgetProgram
-from edgenas.spaces.fold import Fold
+from edgenas.spaces.fold import COUNTS, Fold
 from edgenas.study.context import Run
 from edgenas.study.job import limits_of
 from edgenas.study.job_differentiable import DifferentiableSection
@@ -63,6 +64,31 @@ def settings_of(run: Run) -> DifferentiableSettings:
             "which holds them; give training.epochs more, or warmup_epochs less"
         )
     return replace(replace(chosen, warmup_epochs=0), training=training, warmup_epochs=warmup)
+
+
+def check(run: Run) -> None:
+    """Refuse what would end the training at its first step, as far as no table is needed for it.
+
+    Raises:
+        DataError: some class has too few images to be divided.
+        SpaceError: channels cannot be divided so, or a cost cannot be averaged.
+        UsageError: see `settings_of`; or the form cannot be of a cost.
+    """
+    settings = settings_of(run)
+    if settings.logits_share:
+        run.dataset.divided(settings.logits_share)
+    if unavailable_reason("torch"):
+        return  # `Run.check_possible` asks for it
+    from edgenas.oneshot.mixed.expected import ExpectedCost
+    from edgenas.oneshot.mixed.narrow import check_cells
+
+    if settings.channel_parts > 1:
+        check_cells(run.space, settings.channel_parts)
+    for name in _names(run):
+        if name in COUNTS:
+            fold = COUNTS[name](run.space)
+            ExpectedCost(fold)
+            _check_logarithm(run, name, fold)
 
 
 def decisive(run: Run) -> dict[str, Any]:

@@ -61,9 +61,7 @@ def lessons_of(kind: str, settings: DifferentiableSettings) -> tuple[MixedLesson
     dataset = load_dataset("digits")
     supernet = Supernet(space, seed=0, weights=settings.weights)
     cost = ExpectedCost(macs(space))
-    lessons = MixedLessons(
-        MixedNetwork(supernet, space), dataset, settings, costs={"n_macs": cost}
-    )
+    lessons = MixedLessons(MixedNetwork(supernet, space), dataset, settings, costs={"n_macs": cost})
     middle = float(cost(GeneLogits(space).probabilities()).detach())
     one = Distribution(space, settings, budgets={"n_macs": middle}, is_reachable=True, seed=1)
     one.after_step(0.5, 0.9)
