@@ -72,7 +72,9 @@ class DifferentiableSection(StrictModel):
     @model_validator(mode="after")
     def _is_sound(self) -> Self:
         try:
-            self.settings(has_limits=True)
+            method(self.method)  # what else it reads depends on the job's limits, see `Job`
+            if self.budgets:
+                self.settings(has_limits=True)
             limits = [self.limits_of(text) for text in self.budgets]
         except UsageError as error:
             raise ValueError(str(error)) from error

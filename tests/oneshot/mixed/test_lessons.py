@@ -90,7 +90,7 @@ def test_rewards_have_the_gradient_of_their_mean(monkeypatch: pytest.MonkeyPatch
     moment = Moment(one, 1.0, 0.0, How())
     parameters = list(one.logits.parameters())
     found = [torch.zeros_like(p) for p in parameters]
-    n = 1500
+    n = 800
     for seed in range(n):
         share = Share(torch.zeros(n_images, 1, 8, 8), labels, (16, 16), seed)
         _, *losses = lessons.for_logits(moment, share)
@@ -107,8 +107,8 @@ def test_rewards_have_the_gradient_of_their_mean(monkeypatch: pytest.MonkeyPatch
     rewards = torch.from_numpy(accuracy * (limit / costs) ** 0.5)
     wanted = torch.autograd.grad(-(chances * rewards).sum(), parameters)
     for mine, theirs in zip(found, wanted, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=0.006, rtol=0.0)
-    assert max(float(g.abs().max()) for g in wanted) > 0.05
+        torch.testing.assert_close(mine, theirs, atol=0.008, rtol=0.0)
+    assert max(float(g.abs().max()) for g in wanted) > 0.025
 
 
 def test_genes_that_are_only_drawn_learn_from_the_loss_of_their_draws() -> None:
