@@ -150,18 +150,19 @@ def test_options_are_closed_stage_by_stage(dataset: ImageDataset) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "gdas"])
 def test_five_budgets_of_the_range_are_met(name: str, dataset: ImageDataset) -> None:
-    """The distribution ends near each, and what is proposed within 5 % of it."""
+    """Learning goes most of the way, the tilt the rest, and what is proposed is within 5 %."""
     space = small("fbnet")
     fold = macs(space)
     every = listing(space)
     assert every is not None
     low, high = float(fold(every).min()), float(fold(every).max())
-    settings = quick(name, loss=LossSettings(form="budget"), logits_every=1)
-    settings = replace(settings, training=replace(settings.training, epochs=25))
+    settings = quick(name, loss=LossSettings(form="budget"), logits_every=1, logits_lr=0.1)
+    settings = replace(settings, training=replace(settings.training, epochs=14))
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         budget = low + share * (high - low)
         searching, told = run(settings, dataset, budget=budget)
-        assert told[-1].costs["n_macs"] == pytest.approx(budget, rel=0.15)
+        away = [abs(one.costs["n_macs"] - budget) for one in (told[0], told[-1])]
+        assert away[1] < max(0.1 * budget, away[0] / 3)
         logits, cost = searching.distributions[0].logits, ExpectedCost(fold)
         assert settle(logits, {"n_macs": cost}, {"n_macs": budget})
         problem = SearchProblem(
