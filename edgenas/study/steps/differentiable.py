@@ -27,6 +27,7 @@ from edgenas.study.steps.problem import search_problem
 
 if TYPE_CHECKING:
     from edgenas.oneshot.mixed.expected import ExpectedCost
+    from edgenas.oneshot.mixed.state import Distribution
     from edgenas.oneshot.optimisation import OnStep
     from edgenas.oneshot.supernet import Supernet
 
@@ -107,7 +108,6 @@ def search_supernet(
     Raises:
         UsageError: a cost that the loss is to read is not known before an evaluation.
     """
-    from edgenas.oneshot.mixed.budget import settle
     from edgenas.oneshot.mixed.search import search
     from edgenas.oneshot.mixed.state import Searching
 
@@ -129,31 +129,11 @@ def search_supernet(
         checkpoint=checkpoint,
         on_step=on_step,
     )
-    found: list[dict[str, Any]] = []
-    for i, one in enumerate(searching.distributions):
-        before, on_budget = _expected(costs, one.logits.probabilities()), True
-        if one.multipliers is not None:
-            reachable = one.is_reachable
-            on_budget = settle(one.logits, costs, budgets[i], is_reachable=reachable)
-        found.append(
-            {
-                "limits": [str(limit) for limit in limits[i]],
-                "budgets": budgets[i],
-                "options": _options(run, one.logits.probabilities()),
-                "least_use": _LEAST_USE if one.multipliers is not None else 0.0,
-                "expected": before,
-                "settled": _expected(costs, one.logits.probabilities()),
-                "entropy": one.logits.entropy(),
-                "on_budget": on_budget,
-            }
-        )
-    searcher = ProbabilitiesSearcher(
-        search_problem(run), settings=ProbabilitiesSettings(distributions=_proposed_from(found))
-    )
-    for i, entry in enumerate(found):
-        likeliest = searcher.likeliest(i)
-        entry["most_likely"] = None if likeliest is None else likeliest.tolist()
-        entry["drift"] = None if likeliest is None else _drift(run, likeliest, limits[i])
+    found = [
+        _ended(run, one, costs, own)
+        for one, own in zip(searching.distributions, limits, strict=True)
+    ]
+    _add_likeliest(run, found, limits)
     write_json(
         run.folder / LEARNED,
         {
@@ -165,6 +145,43 @@ def search_supernet(
         },
     )
     return [report.loss for report in told if report.distribution == 0]
+
+
+def _ended(
+    run: Run,
+    one: Distribution,
+    costs: Mapping[str, ExpectedCost],
+    limits: Sequence[Constraint],
+) -> dict[str, Any]:
+    """Bring a distribution onto its budgets and return where it ended, as JSON values."""
+    from edgenas.oneshot.mixed.budget import settle
+
+    before, on_budget = _expected(costs, one.logits.probabilities()), True
+    if one.multipliers is not None:
+        on_budget = settle(one.logits, costs, one.budgets, is_reachable=one.is_reachable)
+    return {
+        "limits": [str(limit) for limit in limits],
+        "budgets": one.budgets,
+        "options": _options(run, one.logits.probabilities()),
+        "least_use": _LEAST_USE if one.multipliers is not None else 0.0,
+        "expected": before,
+        "settled": _expected(costs, one.logits.probabilities()),
+        "entropy": one.logits.entropy(),
+        "on_budget": on_budget,
+    }
+
+
+def _add_likeliest(
+    run: Run, found: Sequence[dict[str, Any]], limits: Sequence[tuple[Constraint, ...]]
+) -> None:
+    """Add the network that each distribution proposes first, and whether it has drifted."""
+    searcher = ProbabilitiesSearcher(
+        search_problem(run), settings=ProbabilitiesSettings(distributions=_proposed_from(found))
+    )
+    for i, entry in enumerate(found):
+        row = searcher.likeliest(i)
+        entry["most_likely"] = None if row is None else row.tolist()
+        entry["drift"] = None if row is None else _drift(run, row, limits[i])
 
 
 def summary(run: Run) -> str:
