@@ -135,12 +135,8 @@ def end(
     cost = ExpectedCost(model.fold)
     if settings.loss.form == "budget":
         settle(logits, {"latency_ms": cost}, {"latency_ms": budget})
-    options = {
-        space.genes[column].name: (chances.double() / chances.double().sum()).tolist()
-        for column, chances in logits.probabilities().items()
-    }
     least_use = 0.95 if settings.loss.form == "budget" else 0.0
-    own = Probabilities(options, (f"latency_ms <= {budget}",), least_use=least_use)
+    own = Probabilities(logits.options(), (f"latency_ms <= {budget}",), least_use=least_use)
     costs = CheapCosts(space, ("latency_ms",), models={"latency_ms": model})
     problem = SearchProblem(
         space,

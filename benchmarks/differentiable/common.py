@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.timing import timed
 from edgenas import spaces
-from edgenas.core.architecture import Genes
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.store import find_table
 from edgenas.hardware.device import load_device
 from edgenas.profiling.conditions import conditions_of
-from edgenas.profiling.measure import measure_files
-from edgenas.profiling.workload import model_bytes
 from edgenas.spaces.base import SearchSpace
 
 RUNTIME = "onnxruntime"
@@ -45,13 +41,7 @@ def measured_ms(
     space: SearchSpace, rows: Iterable[tuple[int, ...]]
 ) -> dict[tuple[int, ...], float]:
     """Return measured latencies of whole networks, all visited in turn, in ms."""
-    device = load_device("local")
     names = {f"network{i}": row for i, row in enumerate(sorted(set(rows)))}
-    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder, device.claim():
-        paths = {}
-        for name, row in names.items():
-            genes: Genes = np.array(row, dtype=np.int8)
-            paths[name] = Path(folder) / f"{name}.onnx"
-            paths[name].write_bytes(model_bytes(space.network(genes), "onnx", "float32"))
-        found = measure_files(device, RUNTIME, paths, PLAN)
+    graphs = {name: space.network(np.array(row, dtype=np.int8)) for name, row in names.items()}
+    found = timed(graphs, RUNTIME, PLAN)
     return {row: round(found[name].latency_ms, 6) for name, row in names.items()}

@@ -251,12 +251,8 @@ def _train(  # noqa: PLR0913
     found = []
     for one, own in zip(searching.distributions, budgets, strict=True):
         settle(one.logits, costs, own)
-        options = {
-            space.genes[column].name: (chances.double() / chances.double().sum()).tolist()
-            for column, chances in one.logits.probabilities().items()
-        }
         limits = (f"latency_ms <= {own['latency_ms']}",)
-        found.append(Probabilities(options, limits, least_use=0.95))
+        found.append(Probabilities(one.logits.options(), limits, least_use=0.95))
     return found
 
 

@@ -9,7 +9,7 @@ memory) are averaged exactly, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -169,6 +169,6 @@ def _active(space: SearchSpace, grid: Genes, wanted: Sequence[int]) -> np.ndarra
     return mask
 
 
-def _levels(tables: object) -> np.ndarray:
-    found = [np.unique(values) for values in tables]  # type: ignore[attr-defined]
+def _levels(tables: Iterable[np.ndarray]) -> np.ndarray:
+    found = [np.unique(values) for values in tables]
     return np.unique(np.concatenate(found)) if found else np.zeros(0)

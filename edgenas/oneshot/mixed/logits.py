@@ -56,6 +56,14 @@ class GeneLogits(nn.Module):
         """Return the logits of all genes that have a choice, by column."""
         return {column: self.of(column) for column in self.columns}
 
+    def options(self) -> dict[str, list[float]]:
+        """Return the probabilities by name of the gene, as plain numbers that add up to 1."""
+        found = {}
+        for column, chances in self.probabilities().items():
+            own = chances.detach().double()
+            found[self.space.genes[column].name] = (own / own.sum()).tolist()
+        return found
+
     def probabilities(self) -> dict[int, Tensor]:
         """Return the probability of every option, by column; gradients flow to the logits."""
         return {column: self.of(column).softmax(0) for column in self.columns}

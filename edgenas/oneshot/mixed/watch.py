@@ -14,6 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from edgenas.core.architecture import Genes
+from edgenas.core.ops import Node
 from edgenas.oneshot.mixed.expected import ExpectedCost
 from edgenas.oneshot.mixed.mixture import frozen
 from edgenas.oneshot.sharing import graph_of, has_weights
@@ -173,5 +174,5 @@ def drift(space: SearchSpace, row: Genes, others: Genes) -> str | None:
     )
 
 
-def _weighs(nodes: Sequence[object]) -> bool:
-    return any(has_weights(node.op) for node in nodes)  # type: ignore[attr-defined]
+def _weighs(nodes: Sequence[Node]) -> bool:
+    return any(has_weights(node.op) for node in nodes)

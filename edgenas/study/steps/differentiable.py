@@ -64,7 +64,7 @@ def settings_of(run: Run) -> DifferentiableSettings:
             f"search.differentiable: {warmup} epochs of warm-up, {training.epochs} of training, "
             "which holds them; give training.epochs more, or warmup_epochs less"
         )
-    return replace(replace(chosen, warmup_epochs=0), training=training, warmup_epochs=warmup)
+    return replace(chosen, training=training, warmup_epochs=warmup)
 
 
 def check(run: Run) -> None:
@@ -130,8 +130,7 @@ def search_supernet(
         on_step=on_step,
     )
     found = [
-        _ended(run, one, costs, own)
-        for one, own in zip(searching.distributions, limits, strict=True)
+        _ended(one, costs, own) for one, own in zip(searching.distributions, limits, strict=True)
     ]
     _add_likeliest(run, found, limits)
     write_json(
@@ -148,10 +147,7 @@ def search_supernet(
 
 
 def _ended(
-    run: Run,
-    one: Distribution,
-    costs: Mapping[str, ExpectedCost],
-    limits: Sequence[Constraint],
+    one: Distribution, costs: Mapping[str, ExpectedCost], limits: Sequence[Constraint]
 ) -> dict[str, Any]:
     """Bring a distribution onto its budgets and return where it ended, as JSON values."""
     from edgenas.oneshot.mixed.budget import settle
@@ -162,7 +158,7 @@ def _ended(
     return {
         "limits": [str(limit) for limit in limits],
         "budgets": one.budgets,
-        "options": _options(run, one.logits.probabilities()),
+        "options": one.logits.options(),
         "least_use": _LEAST_USE if one.multipliers is not None else 0.0,
         "expected": before,
         "settled": _expected(costs, one.logits.probabilities()),
@@ -287,14 +283,6 @@ def _expected(
     costs: Mapping[str, ExpectedCost], probabilities: Mapping[int, Any]
 ) -> dict[str, float]:
     return {name: float(cost(probabilities).detach()) for name, cost in costs.items()}
-
-
-def _options(run: Run, probabilities: Mapping[int, Any]) -> dict[str, list[float]]:
-    found = {}
-    for column, values in probabilities.items():
-        own = values.detach().double()
-        found[run.space.genes[column].name] = (own / own.sum()).tolist()
-    return found
 
 
 def _greatest(fold: Fold) -> float:

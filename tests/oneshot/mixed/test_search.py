@@ -168,10 +168,7 @@ def test_five_budgets_of_the_range_are_met(name: str, dataset: ImageDataset) -> 
         problem = SearchProblem(
             space, (objective("n_macs"),), cheap=lambda rows: {"n_macs": fold(rows)}
         )
-        options = {
-            space.genes[c].name: p.detach().tolist() for c, p in logits.probabilities().items()
-        }
-        one = Probabilities(options, (f"n_macs <= {budget}",), least_use=0.95)
+        one = Probabilities(logits.options(), (f"n_macs <= {budget}",), least_use=0.95)
         searcher = ProbabilitiesSearcher(problem, settings=ProbabilitiesSettings([one]))
         proposed = searcher.likeliest(0)
         assert proposed is not None
