@@ -150,16 +150,27 @@ def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
 
 
 def run_graph(
-    graph: Graph, tensors: Mapping[str, Tensor], images: Tensor, *, training: bool
+    graph: Graph,
+    tensors: Mapping[str, Tensor],
+    images: Tensor,
+    *,
+    training: bool,
+    begun: tuple[int, Tensor] | None = None,
 ) -> Tensor:
     """Return the output of `graph` on `images` (channels last) with the parameters `tensors`.
 
     Names are those of `GraphModule`. Batch norms use the batch's own statistics when `training`,
-    and update the running ones where `tensors` has them.
+    and update the running ones where `tensors` has them. With `begun` so many nodes have run
+    already, and the last of them returned the value that is given, all that others need of them.
     """
     last_use = {name: step for step, node in enumerate(graph.nodes) for name in node.inputs}
     values = {"input": images}
+    n_begun = 0
+    if begun is not None:
+        n_begun, values[graph.nodes[begun[0] - 1].name] = begun
     for step, node in enumerate(graph.nodes):
+        if step < n_begun:
+            continue
         inputs = [values[name] for name in node.inputs]
         for name in node.inputs:
             if last_use[name] == step:

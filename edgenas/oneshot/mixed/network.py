@@ -18,6 +18,8 @@ from torch.nn import functional
 from edgenas.core.errors import SpaceError, choices
 from edgenas.core.ops import Graph, OpSpec
 from edgenas.lowering.torch import channels_last, run_graph
+from edgenas.oneshot.elastic import Slot
+from edgenas.oneshot.mixed.beginnings import run_candidates
 from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.mixture import Mixture
 from edgenas.oneshot.mixed.narrow import can_be_narrow, narrow_graph, narrow_op, narrow_tensors
@@ -134,7 +136,7 @@ class _Run:
         parts = self.how.channel_parts if factor_terms.columns else 1
         if parts > 1 and all(_fits(specs, values.shape[1], parts) for specs in terms.specs):
             return self._partly(factor.name, terms.specs, weights, values, parts)
-        return _add_up([self._term(factor.name, specs, values) for specs in terms.specs], weights)
+        return _add_up(self._terms(factor.name, terms.specs, values), weights)
 
     def cell(self, name: str, cell: MixedCell, values: Tensor) -> Tensor:
         """Return what a cell makes of its input."""
@@ -161,6 +163,21 @@ class _Run:
             graph = graph_of(op, norm_epsilon=self.supernet.norm_epsilon)
             values = run_graph(graph, tensors, values, training=True)
         return values
+
+    def _terms(
+        self, name: str, terms: Sequence[tuple[OpSpec, ...]], values: Tensor
+    ) -> list[Tensor]:
+        """Return what every term makes of a factor's input."""
+        made: Sequence[Tensor | None] = [None] * len(terms)
+        if sum(len(specs) == 1 for specs in terms) > 1:
+            slot = self.supernet.slot(name)
+            if isinstance(slot, Slot):
+                epsilon = self.supernet.norm_epsilon
+                made = run_candidates(slot, terms, values, norm_epsilon=epsilon)
+        return [
+            self._term(name, specs, values) if one is None else one
+            for specs, one in zip(terms, made, strict=True)
+        ]
 
     def _term(self, name: str, specs: Sequence[OpSpec], values: Tensor) -> Tensor:
         return self.ops(name, specs, values) if specs else self._skipped(values)
