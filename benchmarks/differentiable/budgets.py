@@ -1,24 +1,30 @@
 """Whether a differentiable search ends on the budget that was asked for.
 
-``python -m benchmarks.differentiable.budgets``: five budgets over the range of ``mbv3_tiny`` on
-this CPU, by methods and forms of the loss, on Fashion-MNIST. What is compared with the budget: the
-expected cost when the search ends, the predicted latency of the most likely network as it is (no
-limit is asked of it), of the one that is proposed (within the limit), and its measured latency,
-with the interval that the table gives.
+Five budgets over the range of ``mbv3_tiny`` on this CPU, by methods and forms of the loss, on
+Fashion-MNIST. What is compared with the budget: the expected cost when the search ends, the
+predicted latency of the most likely network as it is (no limit is asked of it), of the one that is
+proposed (within the limit), and its measured latency, with the interval that the table gives.
+
+Steps, each of which goes on where it was stopped: ``search`` (for several processes at once, one a
+core), ``latency``, ``summary``.
+
+    python -m benchmarks.differentiable.budgets search --share 0 --n-shares 2
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.differentiable.budgets_summary import table
 from benchmarks.differentiable.common import budgets_of, latency_model, measured_ms
 from benchmarks.environment import environment
 from edgenas import spaces
-from edgenas.core.files import write_json
+from edgenas.core.files import write_json, write_text
 from edgenas.core.objective import objective
 from edgenas.costs.model import LatencyModel
 from edgenas.evaluators.costs import CheapCosts
@@ -40,7 +46,8 @@ from edgenas.searchers.problem import SearchProblem
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.budget import BudgetProgram
 
-RESULTS = Path(__file__).parent / "results"
+_ROOT = Path(__file__).parent / "results"
+RESULTS, TIMED, SUMMARY = _ROOT / "budgets", _ROOT / "budgets-latency.json", _ROOT / "budgets.md"
 SPACE = "mbv3_tiny"
 N_TRAIN = 6000
 EPOCHS, WARMUP_EPOCHS = 10, 3
@@ -60,46 +67,67 @@ CASES: tuple[tuple[str, str], ...] = (
 """Methods and forms of the loss; FBNet's form has no budget and ends where it ends."""
 
 
-def settings_of(name: str, form: str, threads: int) -> DifferentiableSettings:
+def settings_of(name: str, form: str) -> DifferentiableSettings:
     """Return the settings of a case."""
     chosen = short(method(name), epochs=EPOCHS, warmup_epochs=WARMUP_EPOCHS)
-    training = replace(chosen.training, threads=threads)
-    return replace(chosen, training=training, loss=LossSettings(form=form))
+    return replace(chosen, loss=LossSettings(form=form))
 
 
 def main() -> None:
-    """Search every case that has no result yet, then measure all networks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=2)
+    """Carry out one step."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("step", choices=("search", "latency", "summary"))
+    parser.add_argument("--share", type=int, default=0, help="which of several such processes")
+    parser.add_argument("--n-shares", type=int, default=1)
     given = parser.parse_args()
+    match given.step:
+        case "search":
+            search_all(given.share, given.n_shares)
+        case "latency":
+            rows = (tuple(one["proposed"]) for case in CASES for one in read(*case))
+            found = measured_ms(spaces.get(SPACE), rows)
+            timed = [{"genes": list(row), "latency_ms": ms} for row, ms in found.items()]
+            write_json(TIMED, {"networks": timed, "environment": environment()})
+        case "summary":
+            timed = json.loads(TIMED.read_text(encoding="utf-8"))["networks"]
+            latency = {tuple(one["genes"]): float(one["latency_ms"]) for one in timed}
+            write_text(SUMMARY, table({case: read(*case) for case in CASES}, latency))
+
+
+def search_all(share: int, n_shares: int) -> None:
+    """Search every case of a share that has no result yet."""
     space, model = spaces.get(SPACE), latency_model(SPACE)
     budgets = budgets_of(model, SHARES)
-    path = RESULTS / "budgets.json"
-    done: list[dict[str, Any]] = []
-    if path.exists():
-        done = json.loads(path.read_text(encoding="utf-8"))["searches"]
-    for name, form in CASES:
-        asked = [one for one in budgets if not is_done(done, name, form, one)]
-        # A form that compares nothing with a budget learns the same for all of them.
-        together = [[one] for one in asked] if form in NEED_BUDGET else [asked]
-        for some in filter(None, together):
-            settings = settings_of(name, form, given.threads)
-            logits, reports = learned(space, model, settings, budget=some[0])
-            for budget in some:
-                case = {"method": name, "form": form, "budget_ms": budget}
-                done.append({**case, **end(space, model, settings, logits, budget), **reports})
-                print(done[-1], flush=True)
-            write_json(path, {"searches": done, "environment": environment()})
-    measured = measured_ms(space, (tuple(one["proposed"]) for one in done))
-    for one in done:
-        one["measured_ms"] = measured[tuple(one["proposed"])]
-    write_json(path, {"searches": done, "environment": environment()})
+    # A form that compares nothing with a budget learns the same for all of them.
+    every = [
+        (case, some)
+        for case in CASES
+        for some in ([[one] for one in budgets] if case[1] in NEED_BUDGET else [budgets])
+    ]
+    for (name, form), some in every[share::n_shares]:
+        known = {one["budget_ms"] for one in read(name, form)}
+        asked = [budget for budget in some if budget not in known]
+        if not asked:
+            continue
+        settings = settings_of(name, form)
+        start = time.perf_counter()
+        logits, reports = learned(space, model, settings, budget=asked[0])
+        taken = {"search_s": round(time.perf_counter() - start, 1)}
+        for budget in asked:
+            found = {"budget_ms": budget, **end(space, model, settings, logits, budget)}
+            path = RESULTS / f"{name}-{form}-{budget}.json"
+            write_json(path, {"method": name, "form": form, **found, **reports, **taken})
+            print(name, form, budget, found["predicted_ms"], taken, flush=True)
 
 
-def is_done(done: list[dict[str, Any]], name: str, form: str, budget: float) -> bool:
-    """Return whether a case has its result."""
-    case = {"method": name, "form": form, "budget_ms": budget}
-    return any(all(one[key] == value for key, value in case.items()) for one in done)
+def read(name: str, form: str) -> list[dict[str, Any]]:
+    """Return the results of a case by budget."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(f"{name}-{form}-*")
+    ]
+    return sorted(found, key=lambda one: float(one["budget_ms"]))
 
 
 def learned(
