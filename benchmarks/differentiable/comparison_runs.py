@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -23,11 +23,13 @@ from edgenas.evaluators.predictors.learner import AccuracyLearner
 from edgenas.oneshot.data import load_dataset
 from edgenas.oneshot.data.base import ImageDataset
 from edgenas.oneshot.mixed.budget import settle
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.expected import ExpectedCost
+from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.oneshot.mixed.loss_settings import LossSettings
 from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
-from edgenas.oneshot.mixed.state import Searching
+from edgenas.oneshot.mixed.state import Distribution, Searching
 from edgenas.oneshot.optimisation import OnStep
 from edgenas.oneshot.settings import SUPERNET_PRESETS, TrainingSettings
 from edgenas.oneshot.supernet import Supernet, save_supernet
@@ -61,8 +63,8 @@ N_TRAIN = 10_000
 N_VALIDATION_IMAGES = 2000
 N_SELECTION = 240
 N_DRAWS = 30
-"""Evaluations with the shared weights: of the selection and of random search, and after a
-differentiable search, all budgets together."""
+"""Evaluations with the shared weights, a third for each budget: of the selection and of random
+search, and after a differentiable search."""
 
 _GOALS = ("accuracy", "latency_ms")
 
@@ -122,7 +124,7 @@ def measure_pace(folder: Folder, space_name: str, kind: str) -> None:
     dataset, model = images(), latency_model(space_name)
     supernet = Supernet(model.space, seed=0)
     times: dict[int, list[float]] = {1: [], 2: []}
-    learned = _train(
+    learned, _ = _train(
         supernet,
         model,
         dataset.with_fewer(_N_PACE_IMAGES),
@@ -192,7 +194,7 @@ def run(folder: Folder, space_name: str, seed: int, kind: str) -> None:
     epochs, warmup = epochs_of(folder, space_name, kind)
     supernet = Supernet(space, seed=seed)
     start = time.perf_counter()
-    learned = _train(supernet, model, dataset, kind, (epochs, warmup), seed=seed)
+    learned, told = _train(supernet, model, dataset, kind, (epochs, warmup), seed=seed)
     training_s = time.perf_counter() - start
     save_supernet(supernet, folder.supernet(space_name, seed, kind))
     dear = SharedWeightsAccuracy(supernet, space, dataset, n_validation_images=N_VALIDATION_IMAGES)
@@ -209,8 +211,11 @@ def run(folder: Folder, space_name: str, seed: int, kind: str) -> None:
             "choosing_s": round(time.perf_counter() - start, 1),
             "n_evaluations": len(evaluations),
             "allowed_s": round(time_s(folder, space_name), 1),
+            "learned": told,
             "picks": _picks(model, evaluations),
         }
+        if learned:
+            result["unlearned"] = _unlearned(folder, name, model, dear, seed)
         write_json(folder.path(space_name, seed, name), result)
         print({k: v for k, v in result.items() if k != "picks"}, flush=True)
 
@@ -224,8 +229,8 @@ def _train(  # noqa: PLR0913
     *,
     seed: int,
     on_step: OnStep | None = None,
-) -> list[Probabilities]:
-    """Train in place; return the distributions that were learned, if any are.
+) -> tuple[list[Probabilities], list[dict[str, float]]]:
+    """Train in place; return the distributions that were learned, if any, and what to tell of each.
 
     Weights learn with the same decay and smoothing. The rates are the defaults: the sandwich's
     is a sum over several networks a step, the mixture is one.
@@ -234,7 +239,7 @@ def _train(  # noqa: PLR0913
     if kind == "once_for_all":
         training: TrainingSettings = replace(usual, epochs=epochs[0])
         train_supernet(supernet, space, dataset, training, seed=seed, on_step=on_step)
-        return []
+        return [], []
     chosen: DifferentiableSettings = short(method(kind), epochs=epochs[0], warmup_epochs=epochs[1])
     training = replace(
         chosen.training,
@@ -245,15 +250,53 @@ def _train(  # noqa: PLR0913
     costs = {"latency_ms": ExpectedCost(model.fold)}
     budgets = [{"latency_ms": budget} for budget in budgets_of(model, SHARES)]
     searching = Searching(supernet, space, settings, budgets=budgets, seed=seed)
-    search(
+    reports = search(
         searching, space, dataset, settings, costs=costs, identity=kind, seed=seed, on_step=on_step
     )
-    found = []
-    for one, own in zip(searching.distributions, budgets, strict=True):
-        settle(one.logits, costs, own)
-        limits = (f"latency_ms <= {own['latency_ms']}",)
-        found.append(Probabilities(one.logits.options(), limits, least_use=0.95))
-    return found
+    last = reports[-len(budgets) :]
+    told = [
+        {
+            "budget_ms": own["latency_ms"],
+            "expected_ms": report.costs["latency_ms"],
+            "entropy": report.entropy,
+            "n_steps": one.number("n_steps"),
+        }
+        for report, own, one in zip(last, budgets, searching.distributions, strict=True)
+    ]
+    return [_settled(one.logits, model, own) for one, own in _pairs(searching, budgets)], told
+
+
+def _pairs(
+    searching: Searching, budgets: list[dict[str, float]]
+) -> Iterator[tuple[Distribution, dict[str, float]]]:
+    return zip(searching.distributions, budgets, strict=True)
+
+
+def _settled(logits: GeneLogits, model: LatencyModel, budget: dict[str, float]) -> Probabilities:
+    """Return what is proposed from: a distribution on its budget, as a run of edgenas has it."""
+    settle(logits, {"latency_ms": ExpectedCost(model.fold)}, budget)
+    limits = (f"latency_ms <= {budget['latency_ms']}",)
+    return Probabilities(logits.options(), limits, least_use=0.95)
+
+
+def _unlearned(
+    folder: Folder, name: str, model: LatencyModel, dear: SharedWeightsAccuracy, seed: int
+) -> list[float]:
+    """Return the best accuracies with shared weights, within each budget, where nothing is learned.
+
+    All options are equally likely but for what puts their expected latency on the budget: what is
+    better than these was learned.
+    """
+    given = [
+        _settled(
+            GeneLogits(model.space, seed=seed, drawn=drawn_genes(model.space)),
+            model,
+            {"latency_ms": budget},
+        )
+        for budget in budgets_of(model, SHARES)
+    ]
+    picks = _picks(model, _evaluations(folder, name, model, dear, given, seed))
+    return [pick["shared_accuracy"] for pick in picks]
 
 
 def _evaluations(  # noqa: PLR0913
@@ -266,19 +309,18 @@ def _evaluations(  # noqa: PLR0913
 ) -> list[Evaluation]:
     """Return what a way to pick has evaluated."""
     budgets = budgets_of(model, SHARES)
-    if name == "random":  # of every budget as many
+    per_budget: dict[str, tuple[type[Searcher], Any]] = {
+        "random": (RandomSearcher, None),
+        "once_for_all": (PredictorSearcher, PredictorSettings(n_first=40, n_between=20)),
+    }
+    if name in per_budget:
+        kind, settings = per_budget[name]
+        n = N_SELECTION // len(budgets)
         return [
             evaluation
             for budget in budgets
-            for evaluation in _searched(
-                folder, RandomSearcher, model, dear, budget, N_SELECTION // len(budgets), seed, None
-            )
+            for evaluation in _searched(folder, kind, model, dear, budget, n, seed, settings)
         ]
-    if name == "once_for_all":
-        asked = PredictorSettings(n_first=80, n_between=40)
-        return _searched(
-            folder, PredictorSearcher, model, dear, budgets[-1], N_SELECTION, seed, asked
-        )
     own = ProbabilitiesSettings(distributions=learned)
     return _searched(folder, ProbabilitiesSearcher, model, dear, budgets[-1], N_DRAWS, seed, own)
 
