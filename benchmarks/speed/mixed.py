@@ -34,6 +34,7 @@ CASES = {"mbv3_tiny": 64, "ofa_mbv3_w1.0": 2, "proxylessnas": 2}
 """By space: images a step, of the largest size that it chooses from."""
 
 N_TURNS = 15
+_MOST_APART = 0.01  # of a gradient's length: other orders of adding up
 
 
 def apart(
@@ -93,13 +94,19 @@ def _case(name: str, batch_size: int) -> dict[str, Any]:
 def _check_same(
     supernet: Supernet, step: Callable[[], float], step_apart: Callable[[], float]
 ) -> None:
+    """Compare the gradients of every parameter, relative to their own length."""
     found = []
     for one in (step, step_apart):
         one()
         named = supernet.named_parameters()
         found.append({name: p.grad.clone() for name, p in named if p.grad is not None})
-    for name, gradient in found[0].items():
-        torch.testing.assert_close(gradient, found[1][name], rtol=1e-2, atol=1e-3)
+    shared, separate = found
+    if shared.keys() != separate.keys():
+        raise AssertionError(f"gradients of one alone: {sorted(shared.keys() ^ separate.keys())}")
+    for name, gradient in separate.items():
+        distance = float((shared[name] - gradient).norm())
+        if distance > _MOST_APART * float(gradient.norm()):
+            raise AssertionError(f"the gradients of {name} are {distance} apart")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from torch import Tensor
 
@@ -104,32 +104,27 @@ def run_candidates(
         norm_epsilon: of batch norms, which use the batch's own statistics.
     """
     found = beginnings(tuple(specs), norm_epsilon)
+    tensors = cache(slot.tensors)  # smaller kernels are computed: once a step is enough
     made: list[Tensor] = []
     for layer in found.layers:
         source = values if layer.before is None else made[layer.before]
-        made.append(_run(slot, layer.op, layer.graph, source))
+        source = _first(source, layer.graph.in_shape[0])
+        made.append(run_graph(layer.graph, tensors(layer.op), source, training=True))
     results: list[Tensor | None] = []
     for row, last, n_nodes in zip(specs, found.last, found.n_nodes, strict=True):
         if len(row) != 1:
             results.append(None)
             continue
         graph = graph_of(row[0], norm_epsilon=norm_epsilon)
-        begun = None if last is None else (n_nodes, made[last])
-        results.append(_run(slot, row[0], graph, values, begun))
+        begun = None
+        if last is not None:
+            channels = out_shape(graph.nodes[n_nodes - 1].op)[0]
+            begun = (n_nodes, _first(made[last], channels))
+        own = values
+        if any("input" in node.inputs for node in graph.nodes[n_nodes:]):
+            own = _first(values, graph.in_shape[0])
+        results.append(run_graph(graph, tensors(row[0]), own, training=True, begun=begun))
     return results
-
-
-def _run(
-    slot: Slot, op: OpSpec, graph: Graph, values: Tensor, begun: tuple[int, Tensor] | None = None
-) -> Tensor:
-    """Run a graph on the first channels of its input, or go on from those of a node's value."""
-    if begun is not None:
-        n_nodes, value = begun
-        channels = out_shape(graph.nodes[n_nodes - 1].op)[0]
-        begun = (n_nodes, _first(value, channels))
-    return run_graph(
-        graph, slot.tensors(op), _first(values, graph.in_shape[0]), training=True, begun=begun
-    )
 
 
 def _first(values: Tensor, channels: int) -> Tensor:

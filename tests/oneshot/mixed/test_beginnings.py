@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
+from edgenas import spaces
 from edgenas.core.ops import NORM_EPSILON, OpSpec
+from edgenas.lowering import torch as lowering
 from edgenas.lowering.torch import run_graph
 from edgenas.oneshot.elastic import Slot
 from edgenas.oneshot.mixed.beginnings import beginnings, run_candidates
 from edgenas.oneshot.sharing import graph_of
 from edgenas.oneshot.supernet import Supernet
 from edgenas.spaces.base import SearchSpace
+from edgenas.spaces.ofa_resnet50 import Stage
 from tests.oneshot.mixed.small_spaces import small
 
 Rows = tuple[tuple[OpSpec, ...], ...]
@@ -26,15 +32,31 @@ def candidates(space: SearchSpace) -> list[tuple[str, Rows]]:
     return found
 
 
-def test_results_and_gradients_are_those_of_each_alone(space: SearchSpace) -> None:
+def tiny_resnet() -> SearchSpace:
+    """Return a space whose blocks read, and return, more or fewer channels."""
+    return spaces.get(
+        "resnet_tiny", stem_width=32, stages=(Stage(32, 1, (1, 2)), Stage(64, 2, (1,))), expansions=(0.5, 1.0),
+        widths=(0.5, 1.0), resolutions=(24,), input_channels=1, n_classes=10,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["once-for-all", "proxylessnas", "resnet"])
+def test_results_and_gradients_are_those_of_each_alone(kind: str) -> None:
+    space = tiny_resnet() if kind == "resnet" else small(kind)
     supernet = Supernet(space, seed=1)
     generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():  # norms of ones and maps that are identities would hide a wrong cut
+        for parameter in supernet.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    n_shared = 0
     for name, rows in candidates(space):
         slot = supernet.slot(name)
         if not isinstance(slot, Slot):
             continue
         widest = max((row[0].in_shape for row in rows if row), key=lambda shape: shape[0])
         values = torch.randn((3, *widest), generator=generator, requires_grad=True)
+        found = beginnings(rows, supernet.norm_epsilon)
+        n_shared += sum(last is not None for last in found.last)
         together = run_candidates(slot, rows, values, norm_epsilon=supernet.norm_epsilon)
         leaves = [values, *slot.parameters()]
         for row, made in zip(rows, together, strict=True):
@@ -60,6 +82,7 @@ def test_results_and_gradients_are_those_of_each_alone(space: SearchSpace) -> No
                 else:
                     assert one is not None
                     torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
+    assert n_shared > 0
 
 
 def one_size(rows: Rows) -> list[OpSpec]:
@@ -84,6 +107,35 @@ def test_inverted_residuals_share_an_expansion_and_a_depthwise_convolution_per_k
     widest = max(widths_of(ops))
     convolutions = [layer.graph.nodes[0].op for layer in found.layers]
     assert {op.integer("out_channels") for op in convolutions if op.kind == "conv2d"} == {widest}
+    # Each goes on behind its expansion, its depthwise convolution and the activations of both.
+    assert set(found.n_nodes) == {4}
+
+
+def test_candidates_do_not_compute_again_what_they_begin_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    supernet = Supernet(small("once-for-all"), seed=0)
+    name, rows = next(
+        (name, rows)
+        for name, rows in candidates(small("once-for-all"))
+        if len(widths_of(one_size(rows))) > 1
+    )
+    ops = one_size(rows)
+    counted: list[str] = []
+    real = lowering._conv2d
+
+    def count(op: OpSpec, images: torch.Tensor, *rest: Any) -> torch.Tensor:
+        counted.append("depthwise" if op.integer("groups") > 1 else "dense")
+        return real(op, images, *rest)
+
+    monkeypatch.setattr(lowering, "_conv2d", count)
+    slot = supernet.slot(name)
+    assert isinstance(slot, Slot)
+    values = torch.randn((2, *ops[0].in_shape))
+    run_candidates(slot, [(op,) for op in ops], values, norm_epsilon=NORM_EPSILON)
+    n_squeeze = 2 * sum(op.integer("se") for op in ops)
+    assert counted.count("depthwise") == len({op.integer("kernel") for op in ops})
+    assert counted.count("dense") == 1 + n_squeeze + len(ops)
 
 
 def test_grouped_and_dense_convolutions_behind_the_first_are_not_shared() -> None:
