@@ -30,6 +30,7 @@ from edgenas.costs.model import LatencyModel
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.oneshot.data import load_dataset
 from edgenas.oneshot.mixed.budget import settle
+from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.expected import ExpectedCost
 from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.oneshot.mixed.loss_settings import NEED_BUDGET, LossSettings
@@ -54,7 +55,11 @@ EPOCHS, WARMUP_EPOCHS = 10, 3
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Budgets: so far from the least latency to the greatest, on a logarithmic scale."""
 
+UNLEARNED = ("none", "budget")
+"""A case in which the logits learn nothing, and are put on the budget as searches are."""
+
 CASES: tuple[tuple[str, str], ...] = (
+    UNLEARNED,
     ("fbnet", "budget"),
     ("proxylessnas", "budget"),
     ("proxylessnas_full", "budget"),
@@ -111,12 +116,14 @@ def search_all(share: int, n_shares: int) -> None:
         asked = [budget for budget in some if budget not in known]
         if not asked:
             continue
-        settings = settings_of(name, form)
         start = time.perf_counter()
-        logits, reports = learned(space, model, settings, budget=asked[0])
+        if (name, form) == UNLEARNED:
+            logits, reports = unlearned(space, model)
+        else:
+            logits, reports = learned(space, model, settings_of(name, form), budget=asked[0])
         taken = {"search_s": round(time.perf_counter() - start, 1)}
         for budget in asked:
-            found = {"budget_ms": budget, **end(space, model, settings, logits, budget)}
+            found = {"budget_ms": budget, **end(space, model, form, logits, budget)}
             path = RESULTS / f"{name}-{form}-{budget}.json"
             write_json(path, {"method": name, "form": form, **found, **reports, **taken})
             print(name, form, budget, found["predicted_ms"], taken, flush=True)
@@ -127,7 +134,10 @@ def read(name: str, form: str) -> list[dict[str, Any]]:
     found = [
         json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(f"{name}-{form}-*")
     ]
-    return sorted(found, key=lambda one: float(one["budget_ms"]))
+    asked = budgets_of(latency_model(SPACE), SHARES)  # those of an earlier table are others
+    return sorted(
+        (one for one in found if one["budget_ms"] in asked), key=lambda one: float(one["budget_ms"])
+    )
 
 
 def learned(
@@ -151,19 +161,26 @@ def learned(
     return searching.distributions[0].logits, ended
 
 
+def unlearned(space: SearchSpace, model: LatencyModel) -> tuple[GeneLogits, dict[str, float]]:
+    """Return logits as they are at the beginning, and where they are."""
+    logits = GeneLogits(space, seed=0, drawn=drawn_genes(space))
+    expected = float(ExpectedCost(model.fold)(logits.probabilities()).detach())
+    return logits, {"expected_ms": expected, "entropy": logits.entropy()}
+
+
 def end(
     space: SearchSpace,
     model: LatencyModel,
-    settings: DifferentiableSettings,
+    form: str,
     logits: GeneLogits,
     budget: float,
 ) -> dict[str, Any]:
     """Return what a search ends with at a budget: as it is, settled, and what is proposed."""
     free = logits.most_likely()
     cost = ExpectedCost(model.fold)
-    if settings.loss.form == "budget":
+    if form == "budget":
         settle(logits, {"latency_ms": cost}, {"latency_ms": budget})
-    least_use = 0.95 if settings.loss.form == "budget" else 0.0
+    least_use = 0.95 if form == "budget" else 0.0
     own = Probabilities(logits.options(), (f"latency_ms <= {budget}",), least_use=least_use)
     costs = CheapCosts(space, ("latency_ms",), models={"latency_ms": model})
     problem = SearchProblem(
@@ -178,7 +195,7 @@ def end(
     value, lower, upper = (float(v[0]) for v in model.predict(proposed[None]))
     return {
         "most_likely_ms": float(model.fold(free[None])[0]),
-        "settled_ms": float(cost(logits.probabilities()).detach()),
+        "ended_ms": float(cost(logits.probabilities()).detach()),
         "proposed": proposed.tolist(),
         "predicted_ms": value,
         "interval_ms": [lower, upper],

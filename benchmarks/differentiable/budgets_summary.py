@@ -8,8 +8,10 @@ from typing import Any
 
 _HEAD = """# Five budgets, by methods and forms of the loss
 
-`mbv3_tiny` with this machine's onnxruntime table, Fashion-MNIST. How far from the budget, in %: the expected latency when the search ends, the most likely network as it is,
-the network that is proposed (predicted), and the same measured. A budget is met if what is proposed is predicted within 5 % of it and measured within the table's interval.
+`mbv3_tiny` with this machine's onnxruntime table, Fashion-MNIST. How far from the budget, in %: the expected latency when learning ends, the most likely network as it is,
+the network that is proposed (predicted), and the same measured. In the form `budget` a distribution is then settled on its budget, and proposed is the most likely network of those that use 95 % of it (`none`: the same
+without any learning, which the columns `expected` and `most likely` show the difference to); in the other forms proposed is the most likely network within the budget, as `edgenas compile` does it. The form `fbnet` is not told
+of any budget: one search stands in all its rows. A budget is met if what is proposed is predicted within 5 % of it and measured within the table's interval.
 Made by `python -m benchmarks.differentiable.budgets` (see there).
 
 | method | loss | budget (ms) | expected | most likely | proposed | measured | table's interval (ms) | measured (ms) | met |

@@ -4,8 +4,8 @@ FBNet, ProxylessNAS, the selection of once-for-all, and random search, on Fashio
 machine's table, in ``mbv3_tiny`` and the FBNet-like ``fbnet_tiny``. All have the same supernet
 (weights shared wherever they can be), the same images and, for training it, choosing and all, the
 same time on one core; the last two share one training. Each picks the best network within three
-latencies by the validation images, and every pick is then fine-tuned from its supernet and trained
-alone from fresh weights, equally long, judged on the test images, and timed as a whole network.
+latencies by the validation images. Every pick is then fine-tuned from its supernet, and trained
+alone from fresh weights, by the same recipes, judged on the test images, and timed as a whole.
 
 Steps, each of which goes on where it was stopped: ``pace`` (how long steps take), ``search``,
 ``final``, ``latency``, ``summary``; the first three are for two processes at once, one a core.
@@ -30,6 +30,7 @@ from benchmarks.differentiable.comparison_runs import (
     run,
 )
 from benchmarks.differentiable.comparison_summary import write
+from benchmarks.environment import environment
 from edgenas import spaces
 from edgenas.core.files import write_json
 
@@ -66,7 +67,8 @@ def main() -> None:
                 picks = [pick for result in folder.results(name) for pick in result["picks"]]
                 found = measured_ms(spaces.get(name), (tuple(pick["genes"]) for pick in picks))
                 timed = [{"genes": list(row), "latency_ms": ms} for row, ms in found.items()]
-                write_json(RESULTS / f"latency-{name}.json", {"networks": timed})
+                content = {"networks": timed, "environment": environment()}
+                write_json(RESULTS / f"latency-{name}.json", content)
         case "summary":
             write(folder)
 

@@ -35,9 +35,15 @@ def candidates(space: SearchSpace) -> list[tuple[str, Rows]]:
 def tiny_resnet() -> SearchSpace:
     """Return a space whose blocks read, and return, more or fewer channels."""
     return spaces.get(
-        "resnet_tiny", stem_width=32, stages=(Stage(32, 1, (1, 2)), Stage(64, 2, (1,))), expansions=(0.5, 1.0),
-        widths=(0.5, 1.0), resolutions=(24,), input_channels=1, n_classes=10,
-    )  # fmt: skip
+        "resnet_tiny",
+        stem_width=32,
+        stages=(Stage(32, 1, (1, 2)), Stage(64, 2, (1,))),
+        expansions=(0.5, 1.0),
+        widths=(0.5, 1.0),
+        resolutions=(24,),
+        input_channels=1,
+        n_classes=10,
+    )
 
 
 @pytest.mark.parametrize("kind", ["once-for-all", "proxylessnas", "resnet"])
