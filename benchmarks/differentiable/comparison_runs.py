@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
@@ -29,7 +29,7 @@ from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.oneshot.mixed.loss_settings import LossSettings
 from edgenas.oneshot.mixed.search import search
 from edgenas.oneshot.mixed.settings import DifferentiableSettings, method, short
-from edgenas.oneshot.mixed.state import Distribution, Searching
+from edgenas.oneshot.mixed.state import Searching
 from edgenas.oneshot.optimisation import OnStep
 from edgenas.oneshot.settings import SUPERNET_PRESETS, TrainingSettings
 from edgenas.oneshot.supernet import Supernet, save_supernet
@@ -253,23 +253,20 @@ def _train(  # noqa: PLR0913
     reports = search(
         searching, space, dataset, settings, costs=costs, identity=kind, seed=seed, on_step=on_step
     )
-    last = reports[-len(budgets) :]
-    told = [
-        {
-            "budget_ms": own["latency_ms"],
-            "expected_ms": report.costs["latency_ms"],
-            "entropy": report.entropy,
-            "n_steps": one.number("n_steps"),
-        }
-        for report, own, one in zip(last, budgets, searching.distributions, strict=True)
-    ]
-    return [_settled(one.logits, model, own) for one, own in _pairs(searching, budgets)], told
-
-
-def _pairs(
-    searching: Searching, budgets: list[dict[str, float]]
-) -> Iterator[tuple[Distribution, dict[str, float]]]:
-    return zip(searching.distributions, budgets, strict=True)
+    found, told = [], []
+    for one, own, report in zip(
+        searching.distributions, budgets, reports[-len(budgets) :], strict=True
+    ):
+        told.append(
+            {
+                "budget_ms": own["latency_ms"],
+                "expected_ms": report.costs["latency_ms"],
+                "entropy": report.entropy,
+                "n_steps": one.number("n_steps"),
+            }
+        )
+        found.append(_settled(one.logits, model, own))
+    return found, told
 
 
 def _settled(logits: GeneLogits, model: LatencyModel, budget: dict[str, float]) -> Probabilities:
