@@ -16,12 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.differentiable.budgets_summary import table
-from benchmarks.differentiable.common import budgets_of, latency_model, measured_ms
+from benchmarks.differentiable.common import budgets_of, latency_model, measured_ms, settled
 from benchmarks.environment import environment
 from edgenas import spaces
 from edgenas.core.files import write_json, write_text
@@ -29,7 +30,6 @@ from edgenas.core.objective import objective
 from edgenas.costs.model import LatencyModel
 from edgenas.evaluators.costs import CheapCosts
 from edgenas.oneshot.data import load_dataset
-from edgenas.oneshot.mixed.budget import settle
 from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.expected import ExpectedCost
 from edgenas.oneshot.mixed.logits import GeneLogits
@@ -87,18 +87,21 @@ def main() -> None:
     parser.add_argument("--share", type=int, default=0, help="which of several such processes")
     parser.add_argument("--n-shares", type=int, default=1)
     given = parser.parse_args()
+    if given.step == "search":
+        search_all(given.share, given.n_shares)
+        return
+    budgets = budgets_of(latency_model(SPACE), SHARES)
+    found = {case: read(*case, budgets) for case in CASES}
     match given.step:
-        case "search":
-            search_all(given.share, given.n_shares)
         case "latency":
-            rows = (tuple(one["proposed"]) for case in CASES for one in read(*case))
-            found = measured_ms(spaces.get(SPACE), rows)
-            timed = [{"genes": list(row), "latency_ms": ms} for row, ms in found.items()]
+            rows = (tuple(one["proposed"]) for results in found.values() for one in results)
+            measured = measured_ms(spaces.get(SPACE), rows)
+            timed = [{"genes": list(row), "latency_ms": ms} for row, ms in measured.items()]
             write_json(TIMED, {"networks": timed, "environment": environment()})
         case "summary":
             timed = json.loads(TIMED.read_text(encoding="utf-8"))["networks"]
             latency = {tuple(one["genes"]): float(one["latency_ms"]) for one in timed}
-            write_text(SUMMARY, table({case: read(*case) for case in CASES}, latency))
+            write_text(SUMMARY, table(found, latency))
 
 
 def search_all(share: int, n_shares: int) -> None:
@@ -112,7 +115,7 @@ def search_all(share: int, n_shares: int) -> None:
         for some in ([[one] for one in budgets] if case[1] in NEED_BUDGET else [budgets])
     ]
     for (name, form), some in every[share::n_shares]:
-        known = {one["budget_ms"] for one in read(name, form)}
+        known = {one["budget_ms"] for one in read(name, form, budgets)}
         asked = [budget for budget in some if budget not in known]
         if not asked:
             continue
@@ -129,12 +132,11 @@ def search_all(share: int, n_shares: int) -> None:
             print(name, form, budget, found["predicted_ms"], taken, flush=True)
 
 
-def read(name: str, form: str) -> list[dict[str, Any]]:
-    """Return the results of a case by budget."""
+def read(name: str, form: str, asked: Sequence[float]) -> list[dict[str, Any]]:
+    """Return the results of a case for the budgets asked (an earlier table's are others)."""
     found = [
         json.loads(path.read_text(encoding="utf-8")) for path in RESULTS.glob(f"{name}-{form}-*")
     ]
-    asked = budgets_of(latency_model(SPACE), SHARES)  # those of an earlier table are others
     return sorted(
         (one for one in found if one["budget_ms"] in asked), key=lambda one: float(one["budget_ms"])
     )
@@ -164,8 +166,12 @@ def learned(
 def unlearned(space: SearchSpace, model: LatencyModel) -> tuple[GeneLogits, dict[str, float]]:
     """Return logits as they are at the beginning, and where they are."""
     logits = GeneLogits(space, seed=0, drawn=drawn_genes(space))
-    expected = float(ExpectedCost(model.fold)(logits.probabilities()).detach())
-    return logits, {"expected_ms": expected, "entropy": logits.entropy()}
+    return logits, {"expected_ms": expected_ms(logits, model), "entropy": logits.entropy()}
+
+
+def expected_ms(logits: GeneLogits, model: LatencyModel) -> float:
+    """Return the expected latency of a distribution, in ms."""
+    return float(ExpectedCost(model.fold)(logits.probabilities()).detach())
 
 
 def end(
@@ -177,11 +183,10 @@ def end(
 ) -> dict[str, Any]:
     """Return what a search ends with at a budget: as it is, settled, and what is proposed."""
     free = logits.most_likely()
-    cost = ExpectedCost(model.fold)
     if form == "budget":
-        settle(logits, {"latency_ms": cost}, {"latency_ms": budget})
-    least_use = 0.95 if form == "budget" else 0.0
-    own = Probabilities(logits.options(), (f"latency_ms <= {budget}",), least_use=least_use)
+        own = settled(logits, model, budget)
+    else:
+        own = Probabilities(logits.options(), (f"latency_ms <= {budget}",))
     costs = CheapCosts(space, ("latency_ms",), models={"latency_ms": model})
     problem = SearchProblem(
         space,
@@ -195,7 +200,7 @@ def end(
     value, lower, upper = (float(v[0]) for v in model.predict(proposed[None]))
     return {
         "most_likely_ms": float(model.fold(free[None])[0]),
-        "ended_ms": float(cost(logits.probabilities()).detach()),
+        "ended_ms": expected_ms(logits, model),
         "proposed": proposed.tolist(),
         "predicted_ms": value,
         "interval_ms": [lower, upper],

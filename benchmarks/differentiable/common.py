@@ -12,7 +12,11 @@ from edgenas.core.measurement import MeasurementPlan
 from edgenas.costs.model import LatencyModel
 from edgenas.costs.store import find_table
 from edgenas.hardware.device import load_device
+from edgenas.oneshot.mixed.budget import settle
+from edgenas.oneshot.mixed.expected import ExpectedCost
+from edgenas.oneshot.mixed.logits import GeneLogits
 from edgenas.profiling.conditions import conditions_of
+from edgenas.searchers.probabilities import Probabilities
 from edgenas.spaces.base import SearchSpace
 
 RUNTIME = "onnxruntime"
@@ -35,6 +39,12 @@ def budgets_of(model: LatencyModel, shares: Sequence[float]) -> list[float]:
     """Return latencies in ms so far from the least to the greatest, on a logarithmic scale."""
     low, high = np.log(model.budget.least()[0]), np.log(model.budget.greatest()[0])
     return [round(float(np.exp(low + share * (high - low))), 6) for share in shares]
+
+
+def settled(logits: GeneLogits, model: LatencyModel, budget_ms: float) -> Probabilities:
+    """Put logits on a budget, in place; return what is proposed from, as in a run of edgenas."""
+    settle(logits, {"latency_ms": ExpectedCost(model.fold)}, {"latency_ms": budget_ms})
+    return Probabilities(logits.options(), (f"latency_ms <= {budget_ms}",), least_use=0.95)
 
 
 def measured_ms(

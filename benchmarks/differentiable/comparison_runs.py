@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.differentiable.common import budgets_of, latency_model
+from benchmarks.differentiable.common import budgets_of, latency_model, settled
 from edgenas import spaces
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import write_json
@@ -22,7 +22,6 @@ from edgenas.evaluators.costs import CheapCosts
 from edgenas.evaluators.predictors.learner import AccuracyLearner
 from edgenas.oneshot.data import load_dataset
 from edgenas.oneshot.data.base import ImageDataset
-from edgenas.oneshot.mixed.budget import settle
 from edgenas.oneshot.mixed.drawn import drawn_genes
 from edgenas.oneshot.mixed.expected import ExpectedCost
 from edgenas.oneshot.mixed.logits import GeneLogits
@@ -265,15 +264,8 @@ def _train(  # noqa: PLR0913
                 "n_steps": one.number("n_steps"),
             }
         )
-        found.append(_settled(one.logits, model, own))
+        found.append(settled(one.logits, model, own["latency_ms"]))
     return found, told
-
-
-def _settled(logits: GeneLogits, model: LatencyModel, budget: dict[str, float]) -> Probabilities:
-    """Return what is proposed from: a distribution on its budget, as a run of edgenas has it."""
-    settle(logits, {"latency_ms": ExpectedCost(model.fold)}, budget)
-    limits = (f"latency_ms <= {budget['latency_ms']}",)
-    return Probabilities(logits.options(), limits, least_use=0.95)
 
 
 def _unlearned(
@@ -285,11 +277,7 @@ def _unlearned(
     better than these was learned.
     """
     given = [
-        _settled(
-            GeneLogits(model.space, seed=seed, drawn=drawn_genes(model.space)),
-            model,
-            {"latency_ms": budget},
-        )
+        settled(GeneLogits(model.space, seed=seed, drawn=drawn_genes(model.space)), model, budget)
         for budget in budgets_of(model, SHARES)
     ]
     picks = _picks(model, _evaluations(folder, name, model, dear, given, seed))
