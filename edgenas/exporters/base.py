@@ -16,6 +16,7 @@ from edgenas.core.errors import ExportError
 from edgenas.core.files import write_bytes
 from edgenas.core.ops import Graph, Shape
 from edgenas.core.registry import Registry
+from edgenas.exporters.calibration import Calibrated, calibrate
 from edgenas.exporters.recipe import Recipe, load_recipe
 from edgenas.lowering.plan import check, node_weights
 from edgenas.lowering.weights import Weights
@@ -35,6 +36,7 @@ class ExportRequest:
     became what the network reads. `reference_logits`, shape (n, n_classes), are what the trained
     network answers to `reference_inputs`. The test part is optional: `test_images`,
     `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
+    `calibration_images` are training images, which 8-bit values need.
     """
 
     graph: Graph
@@ -47,6 +49,7 @@ class ExportRequest:
     test_images: Images | None = None
     test_labels: npt.NDArray[np.int64] | None = None
     test_accuracy: float | None = None
+    calibration_images: Images | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,23 @@ class Exporter(ABC):
         else:
             input_shape = (1, channels, height, width)
         return Signature(INPUT_NAME, input_shape, OUTPUT_NAME, (1, *request.graph.out_shape))
+
+    def calibrated(self, request: ExportRequest) -> Calibrated | None:
+        """Return the ranges of all values on the calibration images; None where none are needed.
+
+        Raises:
+            ExportError: the request has no such images, or they do not fit.
+        """
+        settings = self.recipe.calibration
+        if settings is None:
+            return None
+        images = request.calibration_images
+        if images is None:
+            raise ExportError(
+                f"{self.recipe.precision} asks for calibration images and none are given: pass "
+                f"about {settings.n_images} training images"
+            )
+        return calibrate(request.graph, request.weights, images, settings)
 
     @abstractmethod
     def serialise(self, request: ExportRequest) -> bytes:

@@ -43,9 +43,12 @@ class OnnxExporter(Exporter):
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the ONNX model, checked by onnx itself."""
+        calibrated = self.calibrated(request)
         content = lower(
             request.graph,
             request.weights,
+            precision=self.recipe.precision,
+            ranges=None if calibrated is None else calibrated.ranges,
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             opset=self.recipe.opset,

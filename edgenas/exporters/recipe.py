@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgenas.core.errors import ExportError, choices
 from edgenas.core.paths import search_path
 from edgenas.core.schema import StrictModel, load_yaml
+from edgenas.exporters.calibration import Calibration
 
 R = TypeVar("R", bound="Recipe")
 
+Precision = Literal["float32", "float16", "int8", "weight_int8"]
+CODED = ("int8", "weight_int8")
+"""Precisions that are held to a ratio of signal and noise, not to a greatest difference."""
+
 
 class Recipe(StrictModel):
-    """What every recipe says.
+    """What every recipe says: how a file is written, and what each of its checks tolerates.
 
-    `tolerance` bounds the greatest difference of the logits over the greatest logit;
-    `accuracy_tolerance` bounds the difference of the accuracy on the test part, a fraction.
+    Attributes:
+        tolerance: greatest difference of the logits over the greatest logit.
+        least_sqnr_db: of the logits, in place of `tolerance` where values or weights are codes.
+        least_agreement: share of the reference images that the file and the network classify alike.
+        accuracy_tolerance: what the file may lose on the test part, a fraction.
+        calibration: how the ranges of 8-bit values are found; no other precision has any.
     """
 
     schema_version: Literal[1]
     target: str
-    precision: Literal["float32"]
-    tolerance: float = Field(gt=0, le=1)
+    precision: Precision
+    tolerance: float | None = Field(default=None, gt=0, le=1)
+    least_sqnr_db: float | None = Field(default=None, ge=0)
+    least_agreement: float = Field(default=1.0, ge=0, le=1)
     accuracy_tolerance: float = Field(default=0.0, ge=0, le=1)
+    calibration: Calibration | None = None
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        """Refuse what does not fit the precision: an unread line would be a false promise."""
+        is_coded = self.precision in CODED
+        wanted, other = (
+            ("least_sqnr_db", "tolerance") if is_coded else ("tolerance", "least_sqnr_db")
+        )
+        if getattr(self, wanted) is None:
+            raise ValueError(f"{self.precision} needs {wanted}")
+        if getattr(self, other) is not None:
+            raise ValueError(f"{other} says nothing of {self.precision}, {wanted} does")
+        if (self.calibration is not None) != (self.precision == "int8"):
+            raise ValueError("int8 needs calibration, and no other precision reads it")
+        return self
 
 
 def load_recipe(target: str, precision: str, model: type[R]) -> R:

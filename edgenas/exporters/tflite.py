@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import model_validator
 
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
@@ -26,7 +27,15 @@ from edgenas.lowering.tflite import lower
 
 
 class TfliteRecipe(Recipe):
-    """Adds nothing: float32 TFLite has no options."""
+    """Adds whether an int8 file takes and returns codes, whose scales it carries, or float32."""
+
+    quantised_io: bool = False
+
+    @model_validator(mode="after")
+    def _has_codes(self) -> Self:
+        if self.quantised_io and self.precision != "int8":
+            raise ValueError(f"quantised_io asks for int8; {self.precision} has no codes to take")
+        return self
 
 
 @EXPORTERS.add("tflite")
@@ -39,10 +48,20 @@ class TfliteExporter(Exporter):
     packages: ClassVar[tuple[str, ...]] = ("ai_edge_litert.schema_py_generated", "flatbuffers")
     run_packages: ClassVar[tuple[str, ...]] = ("ai_edge_litert.interpreter",)
     recipe_model: ClassVar[type[Recipe]] = TfliteRecipe
+    recipe: TfliteRecipe
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the flatbuffer."""
-        return lower(request.graph, request.weights, input_name=INPUT_NAME, output_name=OUTPUT_NAME)
+        calibrated = self.calibrated(request)
+        return lower(
+            request.graph,
+            request.weights,
+            precision=self.recipe.precision,
+            ranges=None if calibrated is None else calibrated.ranges,
+            quantised_io=self.recipe.quantised_io,
+            input_name=INPUT_NAME,
+            output_name=OUTPUT_NAME,
+        )
 
     def signature(self, path: Path) -> Signature:
         """Return the names and shapes of the file's one signature."""
@@ -59,10 +78,27 @@ class TfliteExporter(Exporter):
         check_images(images, (channels, height, width))
         logits = np.empty((len(images), *_shape(result)[1:]), np.float32)
         for i, image in enumerate(images):
-            interpreter.set_tensor(source["index"], image.transpose(1, 2, 0)[np.newaxis])
+            interpreter.set_tensor(source["index"], _encoded(image.transpose(1, 2, 0), source))
             interpreter.invoke()
-            logits[i] = interpreter.get_tensor(result["index"])[0]
+            logits[i] = _decoded(interpreter.get_tensor(result["index"])[0], result)
         return logits
+
+
+def _encoded(image: npt.NDArray[np.float32], detail: Any) -> npt.NDArray[Any]:
+    """Return an image as a tensor takes it, a batch of one: in codes where it asks for them."""
+    if detail["dtype"] == np.float32:
+        return image[np.newaxis]
+    step, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    codes = np.clip(np.rint(image / step) + zero_point, limits.min, limits.max)
+    return np.asarray(codes[np.newaxis], detail["dtype"])
+
+
+def _decoded(values: npt.NDArray[Any], detail: Any) -> npt.NDArray[np.float32]:
+    if detail["dtype"] == np.float32:
+        return values
+    step, zero_point = detail["quantization"]
+    return np.asarray((values.astype(np.int32) - zero_point) * np.float32(step), np.float32)
 
 
 def _shape(detail: Any) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 Encodings are those that onnxruntime's CPU optimiser turns into the fewest and fastest kernels
 (docs/adr/0003-lowering-choices.md has the figures): HardSwish, HardSigmoid, Relu and Clip follow
 their convolution and are fused into its blocked (NCHWc) kernel. What is written is float32;
-`onnx_int8` and `onnx_float16` turn that into their precision.
+`onnx_int8`, `onnx_float16` and `onnx_weights` turn that into their precision.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, pool_borders
 from edgenas.lowering.onnx_float16 import halved
 from edgenas.lowering.onnx_int8 import quantised
+from edgenas.lowering.onnx_weights import with_weight_codes
 from edgenas.lowering.plan import check, check_precision, deployed, node_weights
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.weights import Weights
@@ -55,7 +56,7 @@ def lower(  # noqa: PLR0913
     Args:
         graph: primitives with one input.
         weights: float32, whatever the precision.
-        precision: float32, float16 or int8.
+        precision: float32, float16, int8 or weight_int8.
         ranges: of the values, for int8; estimated where none are given.
         quantised_io: let an int8 model take and return uint8 codes.
         input_name: name of the input.
@@ -173,6 +174,8 @@ class _Writer:
         names = {"input_name": self.input_name, "output_name": self.output_name}
         if precision == "float16":
             return halved(self.nodes, self.initializers, **names)
+        if precision == "weight_int8":
+            return with_weight_codes(self.nodes, self.initializers)
         if ranges is None:
             return self.nodes, self.initializers
         ends = {self.input_name: "input", self.output_name: graph.nodes[-1].name}

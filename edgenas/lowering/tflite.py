@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, OpSpec, Shape, out_shape
-from edgenas.lowering import tflite_float16, tflite_int8
+from edgenas.lowering import tflite_float16, tflite_int8, tflite_weights
 from edgenas.lowering.plan import (
     Step,
     check,
@@ -59,7 +59,7 @@ def lower(  # noqa: PLR0913
     Args:
         graph: primitives with one input.
         weights: float32, whatever the precision.
-        precision: float32, float16 (of the weights) or int8.
+        precision: float32, float16 (of the weights), int8 or weight_int8 (of the weights).
         ranges: of the values, for int8; estimated where none are given.
         quantised_io: whether an int8 model takes and returns int8 codes or, False, float32.
         input_name: name of the input.
@@ -83,6 +83,8 @@ def lower(  # noqa: PLR0913
     if precision == "float16":
         tflite_float16.halve(writer.model)
         metadata |= tflite_float16.METADATA
+    elif precision == "weight_int8":
+        tflite_weights.encode_weights(writer.model)
     elif precision == "int8":
         spans = value_ranges(graph, weights, ranges)
         spans[input_name] = spans["input"]

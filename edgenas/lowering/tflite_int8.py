@@ -18,11 +18,11 @@ from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
 from edgenas.lowering.quantisation import Scale, bias_codes, weight_codes
 from edgenas.lowering.tflite_file import FlatModel, Operator
+from edgenas.lowering.tflite_weights import WEIGHT_AXES
 
 UP_TO_6 = ".up_to_6"
 """Ends the names of values that are clamped to the range from 0 to 6."""
 
-_WEIGHT_AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 _OWN_SCALE = ("ADD", "MUL", "MEAN")
 _CLAMPS = ("RELU", "RELU6")
 _SAME_SCALE = ("PAD", "RESHAPE", "TRANSPOSE", "SLICE", "CONCATENATION", "MAX_POOL_2D")
@@ -101,7 +101,7 @@ class _Quantiser:
             for one in operators
             if one.kind == "HARD_SWISH"
             and readers[one.inputs[0]] == 1
-            and makers.get(one.inputs[0]) in _WEIGHT_AXES
+            and makers.get(one.inputs[0]) in WEIGHT_AXES
         }
 
     def visit(self, operator: Operator) -> None:
@@ -115,9 +115,9 @@ class _Quantiser:
         if kind == "AVERAGE_POOL_2D":
             self._avg_pool(operator)
             return
-        if kind in _WEIGHT_AXES:
+        if kind in WEIGHT_AXES:
             divisor = _ROOT if output in self._rooted else 1.0
-            self._layer(inputs, axis=_WEIGHT_AXES[kind], divisor=divisor)
+            self._layer(inputs, axis=WEIGHT_AXES[kind], divisor=divisor)
             low, high = self._range(output)
             self.scale(output, (low / divisor, high / divisor))
         elif kind == "CONCATENATION" and self._model.name(output) in self._ranges:
@@ -133,7 +133,7 @@ class _Quantiser:
             self.scale(output, self._range(output))
         else:
             rewritten = (*_CLAMPS, "AVERAGE_POOL_2D", "HARD_SWISH")
-            own = (*_WEIGHT_AXES, *_OWN_SCALE, *_SAME_SCALE, *_FIXED, *rewritten)
+            own = (*WEIGHT_AXES, *_OWN_SCALE, *_SAME_SCALE, *_FIXED, *rewritten)
             raise ExportError(
                 f"{self._model.name(output)}: TFLite operator {kind} has no int8 lowering; those "
                 f"that have: {', '.join(sorted(own))}"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import ValidationError
@@ -28,6 +29,9 @@ from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.finetune import load_model
 from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
+
+if TYPE_CHECKING:
+    from edgenas.lowering.torch import GraphModule
 
 EXPORT = "export/export.json"
 N_REFERENCE = 64
@@ -103,6 +107,7 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
         class_names=dataset.class_names or tuple(map(str, range(run.space.n_classes))),
         reference_inputs=np.ascontiguousarray(inputs.numpy()),
         reference_logits=np.ascontiguousarray(logits(module, inputs).numpy()),
+        calibration_images=_calibration_images(run, module),
     )
     if not dataset.is_labelled:
         return request, None
@@ -119,6 +124,19 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     )
     whole = on_shown if len(shown) == len(test) else accuracy(module, dataset, test)
     return request, whole
+
+
+def _calibration_images(run: Run, module: GraphModule) -> npt.NDArray[np.float32] | None:
+    """Return as many training images as the recipes ask for, None if they ask for none."""
+    from edgenas.oneshot.evaluate import part_inputs
+
+    settings = [exporter.recipe.calibration for exporter in run.exporters.values()]
+    n_images = max((one.n_images for one in settings if one is not None), default=0)
+    if not n_images:
+        return None
+    train = run.dataset.train
+    order = np.random.default_rng(0).permutation(len(train))[:n_images]
+    return np.ascontiguousarray(part_inputs(module, run.dataset, train.take(order)).numpy())
 
 
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
