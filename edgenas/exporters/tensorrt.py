@@ -62,9 +62,13 @@ class TensorRTExporter(Exporter):
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the engine, built from the ONNX model of the same network."""
+        calibrated = self.calibrated(request)
         model = lower(
             request.graph,
             request.weights,
+            precision=self.recipe.precision,
+            ranges=None if calibrated is None else calibrated.ranges,
+            symmetric=self.recipe.precision == "int8",
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             opset=self.recipe.opset,

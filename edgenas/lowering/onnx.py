@@ -18,6 +18,7 @@ from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Graph, Node, pool_borders
 from edgenas.lowering.onnx_float16 import halved
 from edgenas.lowering.onnx_int8 import quantised
+from edgenas.lowering.onnx_int8_symmetric import quantised_symmetric
 from edgenas.lowering.onnx_weights import with_weight_codes
 from edgenas.lowering.plan import check, check_precision, deployed, node_weights
 from edgenas.lowering.quantisation import Ranges, value_ranges
@@ -43,6 +44,7 @@ def lower(  # noqa: PLR0913
     precision: str = "float32",
     ranges: Ranges | None = None,
     quantised_io: bool = False,
+    symmetric: bool = False,
     input_name: str = "image",
     output_name: str = "logits",
     opset: int = OPSET,
@@ -59,6 +61,7 @@ def lower(  # noqa: PLR0913
         precision: float32, float16, int8 or weight_int8.
         ranges: of the values, for int8; estimated where none are given.
         quantised_io: let an int8 model take and return uint8 codes.
+        symmetric: write int8 as TensorRT takes it (`onnx_int8_symmetric`).
         input_name: name of the input.
         output_name: name of the output.
         opset: version of the operator set.
@@ -69,20 +72,24 @@ def lower(  # noqa: PLR0913
             precision or the operator set is not allowed.
         MissingExtraError: onnx is not installed.
     """
+    if symmetric and (precision != "int8" or quantised_io):
+        raise ExportError("symmetric codes are a form of int8 with float32 input and output")
     if opset not in OPSETS:
         raise ExportError(f"ONNX opset {opset} asked; allowed: {OPSETS[0]} to {OPSETS[-1]}")
     graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
     onnx, helper = require("onnx"), require("onnx.helper")
-    writer = _Writer(weights, input_name, output_name, in_codes=precision == "int8")
+    writer = _Writer(weights, input_name, output_name, in_codes=precision == "int8" and not symmetric)
     if precision != "int8" and needs_layout(graph):
         writer.enter(graph.in_shape[0])
     for node in graph.nodes:
         writer.write(node)
     writer.finish(graph)
     spans = value_ranges(graph, weights, ranges) if precision == "int8" else None
-    nodes, initializers = writer.in_precision(precision, graph, spans, quantised_io=quantised_io)
+    nodes, initializers = writer.in_precision(
+        precision, graph, spans, quantised_io=quantised_io, symmetric=symmetric
+    )
     codes = precision == "int8" and quantised_io
     io_type = onnx.TensorProto.UINT8 if codes else onnx.TensorProto.FLOAT
     opsets = [helper.make_opsetid("", opset)]
@@ -168,7 +175,13 @@ class _Writer:
             self.nodes[-1].output[0] = self.output_name
 
     def in_precision(
-        self, precision: str, graph: Graph, ranges: Ranges | None, *, quantised_io: bool
+        self,
+        precision: str,
+        graph: Graph,
+        ranges: Ranges | None,
+        *,
+        quantised_io: bool,
+        symmetric: bool,
     ) -> tuple[list[NodeProto], list[Any]]:
         """Return the nodes and initialisers in `precision`; int8 comes with `ranges`."""
         names = {"input_name": self.input_name, "output_name": self.output_name}
@@ -180,6 +193,8 @@ class _Writer:
             return self.nodes, self.initializers
         ends = {self.input_name: "input", self.output_name: graph.nodes[-1].name}
         spans = {**ranges, **{name: ranges[value] for name, value in ends.items()}}
+        if symmetric:
+            return quantised_symmetric(self.nodes, self.initializers, spans)
         return quantised(self.nodes, self.initializers, spans, **names, quantised_io=quantised_io)
 
     def _conv2d(self, node: Node, source: str, output: str) -> None:

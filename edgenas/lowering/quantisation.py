@@ -19,7 +19,8 @@ Ranges = Mapping[str, tuple[float, float]]
 """The least and the greatest of every value: of ``"input"`` and of each node, by name."""
 
 _SPREAD = 4.0  # standard deviations on each side; a normal value leaves them 6 times in 100 000
-_LEAST_WIDTH = 1e-3  # of a range: narrower ones would give scales that 8-bit kernels refuse
+LEAST_WIDTH = 1e-3
+"""Of a range: narrower ones would give scales that 8-bit kernels refuse."""
 _BOUND = ("activation", "max_pool2d", "channel_shuffle")  # their ranges are not free to widen
 _NEIGHBOURS = 9  # pixels that vary together before a pool, roughly: those of a 3x3 kernel
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite_e.hermegauss(32)
@@ -38,7 +39,7 @@ class Scale:
     def of(cls, span: tuple[float, float], *, signed: bool) -> Scale:
         """Return the finest code that holds `span` and 0, which has to be exact for padding."""
         least, greatest = min(span[0], 0.0), max(span[1], 0.0)
-        greatest = max(greatest, least + _LEAST_WIDTH)
+        greatest = max(greatest, least + LEAST_WIDTH)
         low, high = (-128, 127) if signed else (0, 255)
         step = float(np.float32((greatest - least) / (high - low)))
         zero_point = round(low - least / step)
@@ -109,7 +110,7 @@ def weight_codes(
     """Return a weight as symmetric 8-bit codes and the step of each channel along `axis`."""
     others = tuple(i for i in range(weight.ndim) if i != axis % weight.ndim)
     largest = np.abs(weight).max(axis=others)
-    steps = (np.maximum(largest, _LEAST_WIDTH / 127) / 127).astype(np.float32)
+    steps = (np.maximum(largest, LEAST_WIDTH / 127) / 127).astype(np.float32)
     shape = [1] * weight.ndim
     shape[axis] = -1
     codes = np.rint(weight / steps.reshape(shape))
