@@ -24,6 +24,8 @@ from edgenas.lowering.weights import Weights
 Images = npt.NDArray[np.float32]
 """Normalised images, channels first, shape (n, channels, height, width)."""
 
+OpenShape = tuple[int | str, ...]
+
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
 
@@ -54,12 +56,15 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Names and shapes (as the file has them, batch included) of a model's one input and output."""
+    """Names and shapes (as the file has them, batch included) of a model's one input and output.
+
+    A dimension that is left open has its name in place of its size.
+    """
 
     input_name: str
-    input_shape: Shape
+    input_shape: OpenShape
     output_name: str
-    output_shape: Shape
+    output_shape: OpenShape
 
 
 class Exporter(ABC):
@@ -117,11 +122,18 @@ class Exporter(ABC):
     def expected(self, request: ExportRequest) -> Signature:
         """Return the names and shapes that the file of `request` must have."""
         channels, height, width = request.graph.in_shape
+        sizes = (channels, height, width)
         if self.input_layout == "NHWC":
-            input_shape = (1, height, width, channels)
-        else:
-            input_shape = (1, channels, height, width)
-        return Signature(INPUT_NAME, input_shape, OUTPUT_NAME, (1, *request.graph.out_shape))
+            sizes = (height, width, channels)
+        first = self.batch
+        return Signature(
+            INPUT_NAME, (first, *sizes), OUTPUT_NAME, (first, *request.graph.out_shape)
+        )
+
+    @property
+    def batch(self) -> int | str:
+        """How many images the file takes at once, or the name of that dimension if any number."""
+        return 1
 
     def calibrated(self, request: ExportRequest) -> Calibrated | None:
         """Return the ranges of all values on the calibration images; None where none are needed.

@@ -143,7 +143,7 @@ class InputEntry(StrictModel):
     """What the model reads: ``(pixel / 255 - mean) / std`` for every channel."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     layout: str
     dtype: str
     pixel_range: tuple[float, float]
@@ -156,7 +156,7 @@ class OutputEntry(StrictModel):
     """What the model answers: one logit a class, no softmax."""
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     dtype: str
     class_names: tuple[str, ...]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
@@ -21,18 +22,21 @@ from edgenas.exporters.base import (
     check_images,
 )
 from edgenas.exporters.recipe import Recipe
-from edgenas.lowering.onnx import OPSET, lower
+from edgenas.lowering.onnx import BATCH, OPSET, lower
+
+_CHUNK = 32  # images at once where any number is taken
 
 
 class OnnxRecipe(Recipe):
-    """Adds the operator set."""
+    """Adds the operator set, and how many images the file takes at once: a number, or any."""
 
     opset: int = OPSET
+    batch: Annotated[int, Field(ge=1)] | Literal["any"] = 1
 
 
 @EXPORTERS.add("onnx")
 class OnnxExporter(Exporter):
-    """ONNX, batch 1, channels first."""
+    """ONNX, channels first, one image at a time unless the recipe says otherwise."""
 
     name: ClassVar[str] = "onnx"
     suffix: ClassVar[str] = ".onnx"
@@ -40,6 +44,11 @@ class OnnxExporter(Exporter):
     run_packages: ClassVar[tuple[str, ...]] = ("onnxruntime",)
     recipe_model: ClassVar[type[Recipe]] = OnnxRecipe
     recipe: OnnxRecipe
+
+    @property
+    def batch(self) -> int | str:
+        """How many images the file takes at once."""
+        return BATCH if self.recipe.batch == "any" else self.recipe.batch
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the ONNX model, checked by onnx itself."""
@@ -52,6 +61,7 @@ class OnnxExporter(Exporter):
             input_name=INPUT_NAME,
             output_name=OUTPUT_NAME,
             opset=self.recipe.opset,
+            batch=None if self.recipe.batch == "any" else self.recipe.batch,
         )
         checker = require("onnx.checker")
         try:
@@ -71,9 +81,14 @@ class OnnxExporter(Exporter):
         session = _session(path)
         source, result = session.get_inputs()[0], session.get_outputs()[0]
         check_images(images, tuple(source.shape[1:]))
+        size = source.shape[0] if isinstance(source.shape[0], int) else _CHUNK
         logits = np.empty((len(images), *result.shape[1:]), np.float32)
-        for i, image in enumerate(images):
-            logits[i] = session.run([result.name], {source.name: image[np.newaxis]})[0][0]
+        for start in range(0, len(images), size):
+            some = images[start : start + size]
+            n = len(some)
+            if n < size and isinstance(source.shape[0], int):  # the last ones do not fill it
+                some = np.concatenate([some, np.zeros((size - n, *some.shape[1:]), some.dtype)])
+            logits[start : start + n] = session.run([result.name], {source.name: some})[0][:n]
         return logits
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 OPSET = 17
 """Default operator set: widely read, and HardSwish (of 14) is in it."""
+BATCH = "batch"
+"""Name of the dimension that counts images, where their number is left open."""
 ENTRY = "(entered)"
 """Name of the value that is the input read by `needs_layout` graphs."""
 SHARES = ".shares"
@@ -48,11 +50,12 @@ def lower(  # noqa: PLR0913
     input_name: str = "image",
     output_name: str = "logits",
     opset: int = OPSET,
+    batch: int | None = 1,
     metadata: dict[str, str] | None = None,
 ) -> bytes:
     """Return the bytes of an ONNX model of `graph`; the same arguments give the same bytes.
 
-    The input has shape (1, channels, height, width). Input and output are float32 in every
+    The input has shape (batch, channels, height, width). Input and output are float32 in every
     precision, but for int8 with `quantised_io`.
 
     Args:
@@ -65,6 +68,7 @@ def lower(  # noqa: PLR0913
         input_name: name of the input.
         output_name: name of the output.
         opset: version of the operator set.
+        batch: how many images the input holds; None: any number, the dimension ``batch``.
         metadata: becomes the model's properties.
 
     Raises:
@@ -74,13 +78,21 @@ def lower(  # noqa: PLR0913
     """
     if symmetric and (precision != "int8" or quantised_io):
         raise ExportError("symmetric codes are a form of int8 with float32 input and output")
+    if batch is not None and batch < 1:
+        raise ExportError(f"a batch of {batch} images asked; allowed: 1 or more, or any number")
     if opset not in OPSETS:
         raise ExportError(f"ONNX opset {opset} asked; allowed: {OPSETS[0]} to {OPSETS[-1]}")
     graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
     onnx, helper = require("onnx"), require("onnx.helper")
-    writer = _Writer(weights, input_name, output_name, in_codes=precision == "int8" and not symmetric)
+    writer = _Writer(
+        weights,
+        input_name,
+        output_name,
+        in_codes=precision == "int8" and not symmetric,
+        batch=batch,
+    )
     if precision != "int8" and needs_layout(graph):
         writer.enter(graph.in_shape[0])
     for node in graph.nodes:
@@ -93,12 +105,13 @@ def lower(  # noqa: PLR0913
     codes = precision == "int8" and quantised_io
     io_type = onnx.TensorProto.UINT8 if codes else onnx.TensorProto.FLOAT
     opsets = [helper.make_opsetid("", opset)]
+    first: int | str = BATCH if batch is None else batch
     model = helper.make_model(
         helper.make_graph(
             nodes,
             "edgenas",
-            [helper.make_tensor_value_info(input_name, io_type, (1, *graph.in_shape))],
-            [helper.make_tensor_value_info(output_name, io_type, (1, *graph.out_shape))],
+            [helper.make_tensor_value_info(input_name, io_type, (first, *graph.in_shape))],
+            [helper.make_tensor_value_info(output_name, io_type, (first, *graph.out_shape))],
             initializer=initializers,
         ),
         opset_imports=opsets,
@@ -124,8 +137,17 @@ class _Writer:
     """Collects ONNX nodes and initialisers; values keep our names but for input and output."""
 
     def __init__(
-        self, weights: Weights, input_name: str, output_name: str, *, in_codes: bool
+        self,
+        weights: Weights,
+        input_name: str,
+        output_name: str,
+        *,
+        in_codes: bool,
+        batch: int | None,
     ) -> None:
+        # A shape's 0 copies the dimension: written only where it is not known, so that one image's
+        # model is what it always was.
+        self._batch = batch or 0
         self._in_codes = in_codes
         self.weights, self.input_name, self.output_name = weights, input_name, output_name
         self.nodes: list[NodeProto] = []
@@ -169,7 +191,7 @@ class _Writer:
         """
         last = graph.nodes[-1]
         if last.op.kind == "activation" and last.op["function"] == "h_swish":
-            shape = self._shape(f"{last.name}.shape", (1, *graph.out_shape))
+            shape = self._shape(f"{last.name}.shape", (self._batch, *graph.out_shape))
             self._node("Reshape", [last.name, shape], self.output_name)
         else:
             self.nodes[-1].output[0] = self.output_name
@@ -250,10 +272,12 @@ class _Writer:
         channels, height, width = node.op.in_shape
         groups = node.op.integer("groups")
         split, turned = f"{output}.split", f"{output}.turned"
-        shape = self._shape(f"{split}.shape", (1, groups, channels // groups, height * width))
+        shape = self._shape(
+            f"{split}.shape", (self._batch, groups, channels // groups, height * width)
+        )
         self._node("Reshape", [source, shape], split)
         self._node("Transpose", [split], turned, perm=[0, 2, 1, 3])
-        shape = self._shape(f"{output}.shape", (1, channels, height, width))
+        shape = self._shape(f"{output}.shape", (self._batch, channels, height, width))
         self._node("Reshape", [turned, shape], output)
 
     def _activation(self, function: str, source: str, output: str) -> None:

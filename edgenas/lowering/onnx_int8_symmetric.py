@@ -48,9 +48,7 @@ def quantised_symmetric(
 class _Writer:
     """Rewrites nodes in order."""
 
-    def __init__(
-        self, initializers: list[Any], ranges: Mapping[str, tuple[float, float]]
-    ) -> None:
+    def __init__(self, initializers: list[Any], ranges: Mapping[str, tuple[float, float]]) -> None:
         self._helper, self._numpy = require("onnx.helper"), require("onnx.numpy_helper")
         self.nodes: list[NodeProto] = []
         self.arrays = {tensor.name: tensor for tensor in initializers}
@@ -100,14 +98,12 @@ class _Writer:
         self, name: str, step: npt.NDArray[np.float32], zero: npt.NDArray[np.int8]
     ) -> list[str]:
         names = [f"{name}.step", f"{name}.zero"]
-        for one, value in zip(names, (step, zero), strict=True):
-            self._store(one, value)
+        self._store(names[0], step)
+        self._store(names[1], zero)
         return names
 
     def _store(self, name: str, value: npt.NDArray[Any]) -> None:
         self.arrays[name] = self._numpy.from_array(value, name)
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> None:
-        self.nodes.append(
-            self._helper.make_node(kind, inputs, [output], name=output, **attributes)
-        )
+        self.nodes.append(self._helper.make_node(kind, inputs, [output], name=output, **attributes))

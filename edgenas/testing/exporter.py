@@ -25,6 +25,7 @@ from edgenas.spaces.blocks import (
 )
 from edgenas.testing.reference import evaluate
 
+_N_CALIBRATION = 32
 FAMILIES = ("mobilenet", "resnet")
 """What `small_request` has networks of: together every operator that is exported."""
 
@@ -58,6 +59,7 @@ def small_request(
     weights = random_weights(graph, seed=seed)
     rng = np.random.default_rng(seed)
     images = rng.normal(size=(n_inputs + n_test, *graph.in_shape)).astype(np.float32)
+    calibration = rng.normal(size=(_N_CALIBRATION, *graph.in_shape)).astype(np.float32)
     logits = evaluate(graph, weights, images).astype(np.float32)
     labels = rng.integers(0, 5, n_test)
     return ExportRequest(
@@ -71,6 +73,7 @@ def small_request(
         test_images=images[n_inputs:],
         test_labels=labels,
         test_accuracy=float((logits[n_inputs:].argmax(axis=1) == labels).mean()),
+        calibration_images=calibration,
     )
 
 
@@ -85,7 +88,7 @@ class ExporterContract:
     @pytest.fixture(params=FAMILIES)
     def export_request(self, request: pytest.FixtureRequest) -> ExportRequest:
         """A small network of each family."""
-        return small_request(family=request.param)
+        return small_request(n_inputs=48, family=request.param)
 
     @pytest.fixture
     def artifact(

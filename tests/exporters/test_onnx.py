@@ -14,9 +14,9 @@ from edgenas.testing.exporter import ExporterContract
 
 
 class TestContract(ExporterContract):
-    @pytest.fixture
-    def exporter(self) -> Exporter:
-        return get("onnx")
+    @pytest.fixture(params=["float32", "float16", "int8", "weight_int8"])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        return get("onnx", request.param)
 
 
 def test_operator_set_of_the_recipe_is_written(

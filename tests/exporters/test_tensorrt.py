@@ -24,9 +24,9 @@ def with_capability(capability: str) -> TensorRTExporter:
 
 @needs_tensorrt
 class TestContract(ExporterContract):
-    @pytest.fixture
-    def exporter(self) -> Exporter:
-        return get("tensorrt")
+    @pytest.fixture(params=["float32", "float16", "int8"])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        return get("tensorrt", request.param)
 
 
 @needs_tensorrt

@@ -12,9 +12,9 @@ from edgenas.testing.exporter import FAMILIES, ExporterContract, small_request
 
 
 class TestContract(ExporterContract):
-    @pytest.fixture
-    def exporter(self) -> Exporter:
-        return get("tflite")
+    @pytest.fixture(params=["float32", "float16", "int8", "weight_int8"])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        return get("tflite", request.param)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
