@@ -164,6 +164,16 @@ class Exporter(ABC):
             ExportError: the file is damaged, or cannot be read on this machine.
         """
 
+    def outside_delegate(self, path: Path) -> tuple[str, ...] | None:
+        """Return the operators that the engine's accelerated part leaves to slower kernels.
+
+        None where the engine has no such part, or does not tell.
+
+        Raises:
+            ExportError: the file is damaged, or cannot be read on this machine.
+        """
+        return None
+
     @abstractmethod
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Return the logits, shape (n, n_classes), of the file for `images`, one at a time.

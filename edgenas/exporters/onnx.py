@@ -23,6 +23,7 @@ from edgenas.exporters.base import (
 )
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.onnx import BATCH, OPSET, lower
+from edgenas.lowering.optimised_onnx import onnx_operators
 
 _CHUNK = 32  # images at once where any number is taken
 
@@ -75,6 +76,10 @@ class OnnxExporter(Exporter):
         session = _session(path)
         source, result = session.get_inputs()[0], session.get_outputs()[0]
         return Signature(source.name, tuple(source.shape), result.name, tuple(result.shape))
+
+    def outside_delegate(self, path: Path) -> tuple[str, ...]:
+        """Return the operators that onnxruntime's CPU kernels run in float32 in place of codes."""
+        return onnx_operators(path.read_bytes()).outside
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with onnxruntime."""

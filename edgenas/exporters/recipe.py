@@ -26,6 +26,10 @@ class Recipe(StrictModel):
         least_sqnr_db: of the logits, in place of `tolerance` where values or weights are codes.
         least_agreement: share of the reference images that the file and the network classify alike.
         accuracy_tolerance: what the file may lose on the test part, a fraction.
+        most_outside: operators that may run outside the engine's accelerated part, or in float32
+            for lack of a kernel of the precision; None: they are told only.
+        most_file_kib: the greatest size of the file; None: any.
+        timeout_s: how long the checks may take before their process is ended.
         calibration: how the ranges of 8-bit values are found; no other precision has any.
     """
 
@@ -36,6 +40,9 @@ class Recipe(StrictModel):
     least_sqnr_db: float | None = Field(default=None, ge=0)
     least_agreement: float = Field(default=1.0, ge=0, le=1)
     accuracy_tolerance: float = Field(default=0.0, ge=0, le=1)
+    most_outside: int | None = Field(default=None, ge=0)
+    most_file_kib: float | None = Field(default=None, gt=0)
+    timeout_s: float = Field(default=600.0, gt=0)
     calibration: Calibration | None = None
 
     @model_validator(mode="after")

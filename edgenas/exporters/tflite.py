@@ -23,6 +23,7 @@ from edgenas.exporters.base import (
     check_images,
 )
 from edgenas.exporters.recipe import Recipe
+from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite import lower
 
 
@@ -69,6 +70,10 @@ class TfliteExporter(Exporter):
         ((source, detail),) = runner.get_input_details().items()
         ((result, result_detail),) = runner.get_output_details().items()
         return Signature(source, _shape(detail), result, _shape(result_detail))
+
+    def outside_delegate(self, path: Path) -> tuple[str, ...]:
+        """Return the kinds of operators that XNNPACK does not take over."""
+        return tflite_operators(path.read_bytes()).outside
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with LiteRT; `images` are channels first here, too."""

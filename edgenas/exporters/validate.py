@@ -1,7 +1,8 @@
-"""Is the exported file the trained network? Names, shapes, values and accuracy, in that order."""
+"""Is the exported file the trained network? What it declares, answers and leaves out, in order."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,15 @@ import numpy.typing as npt
 from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import sha256_of
-from edgenas.exporters.base import Exporter, ExportRequest
+from edgenas.exporters.base import Exporter, ExportRequest, OpenShape, Signature
 from edgenas.exporters.calibration import sqnr
 from edgenas.exporters.recipe import CODED
+from edgenas.exporters.trial import Trial, try_file
+
+IN_TRIAL = ("opens", "names", "layout", "shapes", "values", "top1", "accuracy", "delegate")
+"""Checks for which the file is run, in order; ``content`` comes before them, ``size`` after."""
+
+_REFERENCE, _TEST = "reference", "test"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,24 +69,36 @@ def settle(checks: Sequence[Check], artifact: Artifact) -> None:
 
 
 def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -> list[Check]:
-    """Return all checks of `artifact`, failed ones included; touches nothing."""
-    content = _content(artifact)
+    """Return all checks of `artifact`, failed ones included; touches nothing.
+
+    The file is opened and run in a process of its own (`edgenas.exporters.trial`).
+    """
+    content, size = _content(artifact), _size(exporter, artifact)
     if not content.passed:
-        rest = ("names", "shapes", "values", "top1", "accuracy")
-        return [content, *_skipped(rest, "the file's content is not what was written")]
+        return [content, *_skipped(IN_TRIAL, "the file's content is not what was written"), size]
     reason = exporter.unavailable_to_run_reason()
     if reason:
-        return [content, *_skipped(("names", "shapes", "values", "top1", "accuracy"), reason)]
-    checks = [content, *_interface(exporter, request, artifact.path)]
+        return [content, *_skipped(IN_TRIAL, reason), size]
+    images = {_REFERENCE: request.reference_inputs}
+    if request.test_images is not None:
+        images[_TEST] = request.test_images
     try:
-        logits = exporter.infer(artifact.path, request.reference_inputs)
+        trial = try_file(exporter, artifact.path, images, timeout_s=exporter.recipe.timeout_s)
     except ExportError as error:
-        checks.append(
-            Check("values", passed=False, measured=None, tolerance=None, detail=str(error))
-        )
-        return [*checks, *_skipped(("top1", "accuracy"), "the file does not run")]
-    checks += [_values(exporter, request, logits), _top1(exporter, request, logits)]
-    return [*checks, _accuracy(exporter, request, artifact.path)]
+        opens = Check("opens", passed=False, measured=None, tolerance=None, detail=str(error))
+        return [content, opens, *_skipped(IN_TRIAL[1:], "the file does not open and run"), size]
+    opens = Check("opens", True, None, None, "opened and run in a process of its own")
+    logits = trial.logits[_REFERENCE]
+    return [
+        content,
+        opens,
+        *_interface(exporter, request, trial.signature),
+        _values(exporter, request, logits),
+        _top1(exporter, request, logits),
+        _accuracy(exporter, request, trial.logits.get(_TEST)),
+        _outside(exporter, trial),
+        size,
+    ]
 
 
 def set_aside(path: Path) -> Path:
@@ -114,19 +133,27 @@ def _content(artifact: Artifact) -> Check:
     )
 
 
-def _interface(exporter: Exporter, request: ExportRequest, path: Path) -> list[Check]:
-    expected = exporter.expected(request)
+def _size(exporter: Exporter, artifact: Artifact) -> Check:
+    most = exporter.recipe.most_file_kib
     try:
-        found = exporter.signature(path)
-    except ExportError as error:
-        return [
-            Check("names", passed=False, measured=None, tolerance=None, detail=str(error)),
-            *_skipped(("shapes",), "the file cannot be opened"),
-        ]
+        kib = artifact.path.stat().st_size / 1024
+    except OSError as error:
+        return Check("size", False, None, most, f"{artifact.path} cannot be read: {error}")
+    limit = "" if most is None else f", allowed {most:g}"
+    passed = most is None or kib <= most
+    return Check("size", passed, kib, most, f"{kib:.1f} KiB{limit}")
+
+
+def _interface(exporter: Exporter, request: ExportRequest, found: Signature) -> list[Check]:
+    expected = exporter.expected(request)
     pairs = {
         "names": (
             (expected.input_name, expected.output_name),
             (found.input_name, found.output_name),
+        ),
+        "layout": (
+            (_layouts(expected.input_shape, request), exporter.input_layout),
+            (_layouts(found.input_shape, request), exporter.input_layout),
         ),
         "shapes": (
             (expected.input_shape, expected.output_shape),
@@ -143,6 +170,30 @@ def _interface(exporter: Exporter, request: ExportRequest, path: Path) -> list[C
         )
         for name, (wanted, got) in pairs.items()
     ]
+
+
+def _layouts(shape: OpenShape, request: ExportRequest) -> str:
+    """Return which layouts of the network's images a shape is, e.g. ``NCHW``; none of them: ``?``.
+
+    Where channels, height and width are alike it is both, and the values decide.
+    """
+    channels, height, width = request.graph.in_shape
+    orders = {"NCHW": (channels, height, width), "NHWC": (height, width, channels)}
+    return " or ".join(name for name, sizes in orders.items() if tuple(shape[1:]) == sizes) or "?"
+
+
+def _outside(exporter: Exporter, trial: Trial) -> Check:
+    most, outside = exporter.recipe.most_outside, trial.outside
+    if outside is None:
+        return _skipped(("delegate",), "the engine does not tell what its kernels leave out")[0]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(outside).items()))
+    return Check(
+        "delegate",
+        passed=most is None or len(outside) <= most,
+        measured=float(len(outside)),
+        tolerance=None if most is None else float(most),
+        detail=f"left out: {kinds}" if outside else "every operator runs in the engine's own part",
+    )
 
 
 def _values(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
@@ -189,11 +240,13 @@ def _top1(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.flo
     )
 
 
-def _accuracy(exporter: Exporter, request: ExportRequest, path: Path) -> Check:
-    images, labels, reference = request.test_images, request.test_labels, request.test_accuracy
-    if images is None or labels is None or reference is None:
+def _accuracy(
+    exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32] | None
+) -> Check:
+    labels, reference = request.test_labels, request.test_accuracy
+    if logits is None or labels is None or reference is None:
         return _skipped(("accuracy",), "no test part was given")[0]
-    found = float((exporter.infer(path, images).argmax(axis=1) == labels).mean())
+    found = float((logits.argmax(axis=1) == labels).mean())
     tolerance = exporter.recipe.accuracy_tolerance
     # Codes may happen to be right more often; a float file that is so is another network.
     is_coded = exporter.recipe.precision in CODED

@@ -18,7 +18,7 @@ from edgenas.exporters.manifest import (
     read_manifest,
     write_manifest,
 )
-from edgenas.exporters.validate import run_checks
+from edgenas.exporters.validate import IN_TRIAL, run_checks
 
 SOURCE = Source(
     run="runs/one",
@@ -93,9 +93,8 @@ def test_what_was_not_run_has_its_reason(
     artifact = Artifact.of(engine)
     checks = run_checks(exporter, request_small, artifact)
     manifest = make_manifest(exporter, request_small, artifact, checks=checks, source=SOURCE)
-    assert [check.name for check in manifest.checks] == ["content"]
-    unmade = {"names", "shapes", "values", "top1", "accuracy"}
-    assert set(manifest.not_run) == unmade | {"predicted_latency", "measured_latency"}
+    assert [check.name for check in manifest.checks] == ["content", "size"]
+    assert set(manifest.not_run) == {*IN_TRIAL, "predicted_latency", "measured_latency"}
     assert manifest.not_run["values"] == manifest.not_run["measured_latency"]
     assert manifest.predicted_latency is None
 

@@ -1,25 +1,33 @@
 """A file that is not the trained network does not get through."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from edgenas.core.artifact import Artifact
 from edgenas.core.errors import StorageError, ValidationError
-from edgenas.exporters import ExportRequest, get
+from edgenas.exporters import Exporter, ExportRequest, get
 from edgenas.exporters.onnx import OnnxExporter
-from edgenas.exporters.validate import Check, run_checks, set_aside, settle, validate
+from edgenas.exporters.trial import Trial
+from edgenas.exporters.validate import IN_TRIAL, Check, run_checks, set_aside, settle, validate
 from edgenas.lowering.onnx import lower
 from edgenas.testing.exporter import small_request
 
-NAMES = ["content", "names", "shapes", "values", "top1", "accuracy"]
+NAMES = ["content", *IN_TRIAL, "size"]
 
 
 def verdicts(checks: list[Check]) -> dict[str, bool | None]:
     assert [check.name for check in checks] == NAMES
     return {check.name: check.passed for check in checks}
+
+
+def one(checks: list[Check], name: str) -> Check:
+    (found,) = [check for check in checks if check.name == name]
+    return found
 
 
 def test_all_recorded_before_it_fails(
@@ -56,7 +64,7 @@ def test_other_accuracy_fails(request_small: ExportRequest, onnx_artifact: Artif
     wrong = replace(request_small, test_accuracy=accuracy + one_image)
     checks = run_checks(get("onnx"), wrong, onnx_artifact)
     assert verdicts(checks)["accuracy"] is False
-    assert checks[-1].measured == pytest.approx(one_image)
+    assert one(checks, "accuracy").measured == pytest.approx(one_image)
 
 
 def test_without_test_part_accuracy_says_why(
@@ -64,22 +72,23 @@ def test_without_test_part_accuracy_says_why(
 ) -> None:
     part = replace(request_small, test_images=None, test_labels=None, test_accuracy=None)
     checks = validate(get("onnx"), part, onnx_artifact)
-    assert (checks[-1].passed, checks[-1].detail) == (None, "no test part was given")
+    found = one(checks, "accuracy")
+    assert (found.passed, found.detail) == (None, "no test part was given")
 
 
 def test_wrong_names_and_shapes(request_small: ExportRequest, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(lower(request_small.graph, request_small.weights, input_name="other"))
     checks = run_checks(get("onnx"), request_small, Artifact.of(path))
-    assert (checks[1].passed, checks[2].passed) == (False, True)
-    assert "other" in checks[1].detail
+    assert (one(checks, "names").passed, one(checks, "shapes").passed) == (False, True)
+    assert "other" in one(checks, "names").detail
 
 
 def test_file_that_is_no_model_at_all(request_small: ExportRequest, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"nothing")
     found = verdicts(run_checks(get("onnx"), request_small, Artifact.of(path)))
-    assert (found["names"], found["values"], found["accuracy"]) == (False, False, None)
+    assert (found["opens"], found["values"], found["accuracy"]) == (False, None, None)
 
 
 def test_vanished_file(request_small: ExportRequest, onnx_artifact: Artifact) -> None:
@@ -90,13 +99,59 @@ def test_vanished_file(request_small: ExportRequest, onnx_artifact: Artifact) ->
         set_aside(onnx_artifact.path)
 
 
+def answering(monkeypatch: pytest.MonkeyPatch, trial: Callable[..., Trial]) -> None:
+    monkeypatch.setattr("edgenas.exporters.validate.try_file", trial)
+
+
 def test_nan_logits_fail(
     request_small: ExportRequest, onnx_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        OnnxExporter,
-        "infer",
-        lambda _self, _path, images: np.full((len(images), 5), np.nan, np.float32),
+    exporter = get("onnx")
+
+    def trial(*_: Any, **__: Any) -> Trial:
+        nan = np.full((8, 5), np.nan, np.float32)
+        return Trial(exporter.expected(request_small), {"reference": nan}, ())
+
+    answering(monkeypatch, trial)
+    found = one(run_checks(exporter, request_small, onnx_artifact), "values")
+    assert (found.passed, found.measured) == (False, None)
+
+
+@pytest.mark.parametrize("precision", ["int8", "weight_int8"])
+def test_codes_are_held_to_signal_over_noise(
+    request_small: ExportRequest, tmp_path: Path, precision: str
+) -> None:
+    exporter = get("onnx", precision)
+    artifact = exporter.export(request_small, tmp_path / "model.onnx")
+    found = one(run_checks(exporter, request_small, artifact), "values")
+    assert found.passed
+    assert found.tolerance == exporter.recipe.least_sqnr_db
+    noise = np.random.default_rng(0).normal(size=request_small.reference_logits.shape)
+    other = replace(
+        request_small,
+        reference_logits=(request_small.reference_logits + noise).astype(np.float32),
     )
-    checks = run_checks(get("onnx"), request_small, onnx_artifact)
-    assert (checks[3].passed, checks[3].measured) == (False, None)
+    assert one(run_checks(exporter, other, artifact), "values").passed is False
+
+
+def test_operators_outside_the_engine_are_named_and_counted(
+    request_small: ExportRequest, onnx_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trial(exporter: Exporter, *_: Any, **__: Any) -> Trial:
+        logits = {"reference": request_small.reference_logits}
+        return Trial(exporter.expected(request_small), logits, ("PAD", "MEAN", "PAD"))
+
+    answering(monkeypatch, trial)
+    for most, passed in ((None, True), (3, True), (2, False)):
+        recipe = get("onnx").recipe.model_copy(update={"most_outside": most})
+        found = one(run_checks(OnnxExporter(recipe), request_small, onnx_artifact), "delegate")
+        assert found.passed is passed
+        assert "1 MEAN, 2 PAD" in found.detail
+
+
+def test_size_above_the_recipe_fails(request_small: ExportRequest, onnx_artifact: Artifact) -> None:
+    kib = onnx_artifact.path.stat().st_size / 1024
+    for most, passed in ((kib + 1, True), (kib - 1, False)):
+        recipe = get("onnx").recipe.model_copy(update={"most_file_kib": most})
+        found = one(run_checks(OnnxExporter(recipe), request_small, onnx_artifact), "size")
+        assert (found.passed, found.measured) == (passed, kib)
