@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -29,10 +30,17 @@ _CHUNK = 32  # images at once where any number is taken
 
 
 class OnnxRecipe(Recipe):
-    """Adds the operator set, and how many images the file takes at once: a number, or any."""
+    """Adds what onnxruntime needs to know.
+
+    Attributes:
+        opset: the operator set.
+        batch: how many images the file takes at once: a number, or any.
+        session: entries of the session's configuration with which the file is to be opened.
+    """
 
     opset: int = OPSET
     batch: Annotated[int, Field(ge=1)] | Literal["any"] = 1
+    session: dict[str, str] = Field(default_factory=dict)
 
 
 @EXPORTERS.add("onnx")
@@ -73,7 +81,7 @@ class OnnxExporter(Exporter):
 
     def signature(self, path: Path) -> Signature:
         """Return what onnxruntime reads from the file."""
-        session = _session(path)
+        session = _session(path, self.recipe.session)
         source, result = session.get_inputs()[0], session.get_outputs()[0]
         return Signature(source.name, tuple(source.shape), result.name, tuple(result.shape))
 
@@ -83,7 +91,7 @@ class OnnxExporter(Exporter):
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with onnxruntime."""
-        session = _session(path)
+        session = _session(path, self.recipe.session)
         source, result = session.get_inputs()[0], session.get_outputs()[0]
         check_images(images, tuple(source.shape[1:]))
         size = source.shape[0] if isinstance(source.shape[0], int) else _CHUNK
@@ -97,11 +105,13 @@ class OnnxExporter(Exporter):
         return logits
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, entries: Mapping[str, str]) -> Any:
     runtime = require("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    for name, value in entries.items():
+        options.add_session_config_entry(name, value)
     try:
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine's errors share no class of their own

@@ -1,7 +1,8 @@
 """An ONNX graph whose weights alone are 8 bits: values stay float32, files are a quarter as large.
 
 Each weight is read through a DequantizeLinear, one scale an output channel. onnxruntime computes
-these when it opens the file, and then runs what it runs of the float32 model.
+these once, when it opens the file, if its session says ``session.disable_quant_qdq: 1``, and then
+runs what it runs of the float32 model; else it computes them at every run.
 """
 
 from __future__ import annotations

@@ -102,12 +102,13 @@ class _Tracer:
             for value in graph.input
             if value.type.tensor_type.elem_type in (types.UINT8, types.INT8)
         }
-        self.in_integers = any(node.op_type == "DequantizeLinear" for node in graph.node)
+        # Weights alone may be codes, too: then nothing is meant to run in integers.
+        self.in_integers = any(node.op_type == "QuantizeLinear" for node in graph.node)
         self._helper = require("onnx.helper")
 
     def visit(self, node: Any) -> None:
-        if node.op_type == "Cast" and node.input[0] not in self.shapes:
-            return  # of a constant
+        if node.input[0] not in self.shapes and node.op_type in _CODES:
+            return  # of a constant: done once, when the model is loaded
         attributes = {a.name: self._helper.get_attribute_value(a) for a in node.attribute}
         parts = [self.shapes[name] for name in node.input if name in self.shapes]
         in_shape = parts[0]
