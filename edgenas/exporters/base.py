@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +173,14 @@ class Exporter(ABC):
             ExportError: the file is damaged, or cannot be read on this machine.
         """
         return None
+
+    def encode(self, path: Path, images: Images) -> npt.NDArray[Any]:
+        """Return `images`, as many as the file at `path` takes at once, in its layout and type."""
+        return images.transpose(0, 2, 3, 1) if self.input_layout == "NHWC" else images
+
+    def decode(self, path: Path, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the logits, shape (n, n_classes), that the file's output stands for."""
+        return np.asarray(values, np.float32)
 
     @abstractmethod
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from edgenas.core.errors import DataError, EdgenasError, UsageError
 from edgenas.core.objective import Constraint
+from edgenas.core.precision import Precision
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.description import load_description
@@ -80,7 +81,7 @@ class DeviceSection(StrictModel):
 
     id: str = "local"
     runtime: str = "onnxruntime"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     tables: dict[str, str] = Field(default_factory=dict)
     accept_mismatch: tuple[AspectName, ...] = ()
     also: dict[DeviceLabel, str] = Field(default_factory=dict)

@@ -328,13 +328,14 @@ def _cost_row(entry: ExportedFile, cost: FileCost) -> list[Cell | str]:
 def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:
     size = "" if entry.n_bytes is None else f" <small>{count(entry.n_bytes)}B</small>"
     missing = '<span class="bad">no file</span>'
+    failed = ' <span class="bad">failed</span>' if entry.failed else ""
     passed = sum(check.passed is True for check in entry.checks)
     made = sum(check.passed is not None for check in entry.checks)
     style = "good" if made and passed == made else "bad" if made else "none"
     checks = f'<span class="{style}">{passed} of {made} passed</span>' if made else NONE
     return [
         escape(entry.target),
-        f"<code>{escape(entry.file)}</code>{size}" if entry.file else missing,
+        f"<code>{escape(entry.file)}</code>{size}{failed}" if entry.file else missing,
         Cell(number_or_dash(entry.latency_ms), entry.latency_ms),
         Cell(span(entry.low_ms, entry.high_ms), entry.high_ms),
         Cell(_measured_text(entry), entry.measured_ms),

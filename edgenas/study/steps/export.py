@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import ValidationError
-from edgenas.core.files import write_json
+from edgenas.core.errors import StorageError, ValidationError
+from edgenas.core.files import write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
+from edgenas.exporters.base import Images
 from edgenas.exporters.manifest import (
     Manifest,
     PredictedCost,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from edgenas.lowering.torch import GraphModule
 
 EXPORT = "export/export.json"
+REFERENCE = "export/reference.npz"
+"""``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
 MOST_TEST_BYTES = 2**30
@@ -77,7 +81,25 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     progress("writing and checking files", len(run.exporters), len(run.exporters))
     test = {"test_accuracy": test_accuracy, "n_test": run.dataset.n_test}
     write_json(run.folder / EXPORT, {**test, "targets": list(run.exporters)})
-    return [*outputs, run.folder / EXPORT]
+    write_bytes(run.folder / REFERENCE, _reference(request))
+    return [*outputs, run.folder / EXPORT, run.folder / REFERENCE]
+
+
+def read_reference(run: Run) -> tuple[Images, npt.NDArray[np.float32]]:
+    """Return the images on which files are compared with the network, and its logits for them."""
+    try:
+        with np.load(run.folder / REFERENCE) as content:
+            return content["inputs"], content["logits"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"cannot read {run.folder / REFERENCE}: {error}; run `edgenas export` again"
+        ) from error
+
+
+def _reference(request: ExportRequest) -> bytes:
+    content = BytesIO()
+    np.savez(content, inputs=request.reference_inputs, logits=request.reference_logits)
+    return content.getvalue()
 
 
 def _clear(run: Run) -> None:
@@ -222,7 +244,7 @@ def _summary(run: Run) -> str:
 EXPORT_STEP = Step(
     name="export",
     needs=("profile", "finetune"),
-    version=1,
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,

@@ -237,9 +237,10 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
                     ExportCheck(name=c["name"], passed=c["passed"], detail=c["detail"])
                     for c in entry["checks"]
                 ),
-                test_accuracy=proof["test_accuracy"] if measured else None,
+                test_accuracy=entry["test_accuracy"],
                 n_test=proof["n_test"],
                 not_run=entry["not_run"],
+                failed=entry["status"] == "failed",
             )
         )
     return tuple(files)
