@@ -118,7 +118,8 @@ class FileCost(StrictModel):
 class ExportedFile(StrictModel):
     """A line of the proof: one target, its file, and what became of the budget.
 
-    `error` says why there is no file, `failed` that it did not pass all checks; `not_run` maps what could not be done here to the reason.
+    `error` says why there is no file, `failed` that it did not pass all checks; `not_run` maps
+    what could not be done here to the reason.
     `latency_ms` with `low_ms` and `high_ms` is the prediction on the target's own runtime;
     `process_ms` is what each measuring process found, the least of which is `measured_ms`.
     """

@@ -38,7 +38,9 @@ def budget_checks(run: Run, runtime: str, manifest: Manifest) -> list[Check]:
     """
     if runtime != run.job.device.runtime:
         return []
-    found = {cost.objective: (cost.value, (), cost.unit) for cost in manifest.measured_costs}
+    found: dict[str, tuple[float, tuple[float, ...], str]] = {
+        cost.objective: (cost.value, (), cost.unit) for cost in manifest.measured_costs
+    }
     latency = manifest.measured_latency
     if latency is not None:
         found["latency_ms"] = (latency.latency_ms, latency.process_ms, "ms")

@@ -1,4 +1,4 @@
-"""Step 7: members of the front and every exported file timed on the device; the proof."""
+"""Step 9: members of the front and every exported file timed on the device; the proof."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
-from edgenas.core.measurement import Measurement, MeasurementPlan
+from edgenas.core.measurement import Measurement
 from edgenas.exporters.manifest import MeasuredLatency, with_checks, write_manifest
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
@@ -31,8 +31,6 @@ from edgenas.study.steps.file_costs import costs_inputs, measure_files_costs, wi
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, make_proof
 from edgenas.study.steps.search import read_front
-
-_TIMEOUT_S = 60.0
 
 
 def measured_path(run: Run, runtime: str) -> Path:
@@ -94,15 +92,6 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     path = measured_path(run, runtime)
     if _subject(path) == digest_of(subject):
         return path
-    plan = MeasurementPlan(
-        n_visits=section.n_visits,
-        n_runs=section.n_runs,
-        n_warmup=section.n_warmup,
-        timeout_s=_TIMEOUT_S,
-        spread_s=section.spread_s,
-        n_processes=section.n_processes,
-        seed=section.seed,
-    )
     model_format = RUNTIMES.get(runtime).format
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths = dict(files)
@@ -114,7 +103,7 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
             run.device,
             runtime,
             paths,
-            plan,
+            section.plan(),
             precision=precision,
             n_retries=N_RETRIES,
             progress=progress,

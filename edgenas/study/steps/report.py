@@ -1,4 +1,4 @@
-"""Step 8: what is known of the run, gathered into report.json and drawn as report.html."""
+"""Step 10: what is known of the run, gathered into report.json and drawn as report.html."""
 
 from __future__ import annotations
 
