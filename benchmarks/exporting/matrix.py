@@ -21,10 +21,10 @@ import torch
 
 from benchmarks.environment import environment
 from benchmarks.exporting.families import families, module_of, request_of
+from benchmarks.exporting.support import Seen, support_readme
 from edgenas.core.errors import EdgenasError
 from edgenas.core.files import write_json, write_text
 from edgenas.exporters import ExportRequest, get
-from edgenas.exporters.support import Seen, support_readme
 from edgenas.exporters.validate import run_checks
 from edgenas.testing.golden import combinations
 

@@ -28,6 +28,8 @@ OpenShape = tuple[int | str, ...]
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
+_FARTHEST = 4.0
+"""How many times wider or narrower calibration images may be, in what the network reads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,6 +152,7 @@ class Exporter(ABC):
                 f"{self.recipe.precision} asks for calibration images and none are given: pass "
                 f"about {settings.n_images} training images"
             )
+        _check_alike(images, request.reference_inputs)
         return calibrate(request.graph, request.weights, images, settings)
 
     @abstractmethod
@@ -242,6 +245,25 @@ def _check_test_part(request: ExportRequest) -> None:
         )
     if not len(labels) or not 0 <= accuracy <= 1:
         raise ExportError(f"an accuracy of {accuracy} on {len(labels)} test images is impossible")
+
+
+def _check_alike(calibration: Images, reference: Images) -> None:
+    """Refuse images that were not made into inputs as the network's were, e.g. left at 0 to 255.
+
+    Raises:
+        ExportError: their spread is another one by far, or their mean lies outside.
+    """
+    if calibration.ndim != 4 or not len(calibration):
+        return  # refused where they are used, with the shape that is wanted
+    mean, spread = float(reference.mean()), float(reference.std())
+    found_mean, found_spread = float(calibration.mean()), float(calibration.std())
+    far = abs(found_mean - mean) > _FARTHEST * max(spread, 1e-6)
+    if far or not 1 / _FARTHEST <= (found_spread + 1e-6) / (spread + 1e-6) <= _FARTHEST:
+        raise ExportError(
+            f"calibration images have mean {found_mean:.3g} and spread {found_spread:.3g}, the "
+            f"network's inputs {mean:.3g} and {spread:.3g}: they are not the same images, or not "
+            "normalised alike; pass training images as the network reads them"
+        )
 
 
 def check_images(images: Images, in_shape: Shape) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.exporting.families import module_of, request_of
 from benchmarks.exporting.matrix import README, SAMPLE, made, read_rows, seen
+from benchmarks.exporting.support import Seen, support_readme
 from edgenas.exporters import ExportRequest, get
-from edgenas.exporters.support import Seen, support_readme
 from edgenas.testing.golden import combinations
 
 pytestmark = pytest.mark.slow

@@ -28,10 +28,10 @@ Generated from what `python -m benchmarks.exporting.matrix` saw
 `recipes/<target>-<precision>.yaml` say how a target is written and how closely the file has to agree with the trained network; `golden/` holds a tiny network in each of
 them, with inputs, answers and manifest, which tests write and run again. [Exporting](../docs/exporting.md) has precisions, calibration and checks,
 [formats](../docs/formats.md#the-manifest) the manifest.
-"""
+"""  # noqa: E501
 _LEGEND = """✓: written, run and within the recipe's tolerances. built: written, and its checks wait for a device that runs it. ✗: a check failed, and the file is refused. –: the
 target cannot express it. Networks are random ones, one a family, with measured batch norms; trained networks bear 8 bits better than these.
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, slots=True)
