@@ -253,8 +253,8 @@ def _check_alike(calibration: Images, reference: Images) -> None:
     Raises:
         ExportError: their spread is another one by far, or their mean lies outside.
     """
-    if calibration.ndim != 4 or not len(calibration):
-        return  # refused where they are used, with the shape that is wanted
+    if calibration.ndim != 4 or not len(calibration) or not np.isfinite(calibration).all():
+        return  # refused where they are used, each with what is wanted
     mean, spread = float(reference.mean()), float(reference.std())
     found_mean, found_spread = float(calibration.mean()), float(calibration.std())
     far = abs(found_mean - mean) > _FARTHEST * max(spread, 1e-6)

@@ -76,9 +76,7 @@ def test_fewer_images_than_there_are(request_small: ExportRequest, images: np.nd
 def test_logits_of_signal_and_noise() -> None:
     reference = np.array([[1.0, -1.0], [2.0, -2.0]])
     assert sqnr(reference, reference) == np.inf
-    assert (
-        sqnr(reference, reference + 5) == np.inf
-    )  # what all classes have in common decides nothing
+    assert sqnr(reference, reference + 5) == np.inf  # common to all classes: decides nothing
     noisy = reference + np.array([[0.1, -0.1], [-0.1, 0.1]])
     assert sqnr(reference, noisy) == pytest.approx(10 * np.log10(10 / 0.04))
     assert np.isnan(sqnr(reference, np.full_like(reference, np.nan)))
