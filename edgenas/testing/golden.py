@@ -35,7 +35,7 @@ _SOURCE = Source(
 
 def golden_request() -> ExportRequest:
     """Return the network: squeeze and excitation, depthwise kernels of both sizes, odd images."""
-    return replace(small_request(n_inputs=8, n_test=0, seed=11), **_NO_TEST_PART)
+    return replace(small_request(seed=1), **_NO_TEST_PART)
 
 
 _NO_TEST_PART: dict[str, Any] = {"test_images": None, "test_labels": None, "test_accuracy": None}
