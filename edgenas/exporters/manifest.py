@@ -161,6 +161,18 @@ class OutputEntry(StrictModel):
     class_names: tuple[str, ...]
 
 
+class CalibrationEntry(StrictModel):
+    """How the ranges of 8-bit values were found.
+
+    `sqnr_db` is what each method gave where several were tried: the ratio of signal and noise of
+    the logits.
+    """
+
+    method: str
+    n_images: int
+    sqnr_db: dict[str, float]
+
+
 class CheckEntry(StrictModel):
     """A check that was made; see `edgenas.exporters.validate.Check`."""
 
@@ -188,6 +200,7 @@ class Manifest(StrictModel):
     input: InputEntry
     output: OutputEntry
     options: dict[str, Any]
+    calibration: CalibrationEntry | None = None
     checks: tuple[CheckEntry, ...]
     predicted_latency: PredictedLatency | None
     measured_latency: MeasuredLatency | None
@@ -252,6 +265,7 @@ def make_manifest(  # noqa: PLR0913
             dtype="float32",
             class_names=request.class_names,
         ),
+        calibration=_calibration(request),
         options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},
         checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
         predicted_latency=predicted_latency,
@@ -259,6 +273,15 @@ def make_manifest(  # noqa: PLR0913
         predicted_costs=tuple(predicted_costs),
         not_run=reasons | (not_run or {}),
         versions=tool_versions(),
+    )
+
+
+def _calibration(request: ExportRequest) -> CalibrationEntry | None:
+    found = request.calibrated
+    if found is None:
+        return None
+    return CalibrationEntry(
+        method=found.method, n_images=found.n_images, sqnr_db=dict(found.sqnr_db)
     )
 
 
