@@ -136,7 +136,7 @@ def _agreement(rows: list[dict[str, Any]]) -> str:
         for name in ("shared_accuracy", "measured_ms")
     )
     return (
-        f"Rank correlation (Spearman) of the accuracy alone of all {len(picks)} picks with what the "
+        f"Rank correlation (Spearman) of all {len(picks)} picks' accuracy alone with what the "
         f"supernets said of them: {shared:.2f}; with their latency: {latency:.2f}."
     )
 
