@@ -46,11 +46,19 @@ class Source(StrictModel):
 
 
 class Resize(StrictModel):
-    """How an image of another size becomes `height` x `width`."""
+    """How an image of another size becomes `height` x `width`.
+
+    First, with antialiasing: the whole image becomes `stored` (height, width), in which the
+    training images lay in memory; or, where they stayed in their files, the middle of it is cut
+    out that is left when the short side becomes size / `crop_share`, rounded up. What is of another
+    size then is scaled without antialiasing, with half-pixel centres.
+    """
 
     height: int
     width: int
     interpolation: str
+    stored: tuple[int, int] | None = None
+    crop_share: float | None = None
 
 
 class PredictedLatency(StrictModel):
@@ -140,7 +148,10 @@ class Counts(StrictModel):
 
 
 class InputEntry(StrictModel):
-    """What the model reads: ``(pixel / 255 - mean) / std`` for every channel."""
+    """What the model reads: ``(pixel / 255 - mean) / std`` for every channel.
+
+    A `dtype` of integers means codes, whose scale and zero point are in the file.
+    """
 
     name: str
     shape: tuple[int | str, ...]
@@ -199,7 +210,8 @@ def make_manifest(  # noqa: PLR0913
     *,
     checks: Sequence[Check],
     source: Source,
-    interpolation: str = "bilinear",
+    stored: tuple[int, int] | None = None,
+    crop_share: float | None = None,
     predicted_latency: PredictedLatency | None = None,
     measured_latency: MeasuredLatency | None = None,
     predicted_costs: Sequence[PredictedCost] = (),
@@ -207,6 +219,7 @@ def make_manifest(  # noqa: PLR0913
 ) -> Manifest:
     """Return the manifest of an exported file.
 
+    `stored` and `crop_share` say how images become inputs (see `Resize`).
     Checks that were not made go to `not_run` with their reason, and so does a latency that is
     None, unless `not_run` already gives one under ``predicted_latency`` or ``measured_latency``.
     """
@@ -234,16 +247,22 @@ def make_manifest(  # noqa: PLR0913
             name=expected.input_name,
             shape=expected.input_shape,
             layout=exporter.input_layout,
-            dtype="float32",
+            dtype=exporter.dtype,
             pixel_range=(0.0, 1.0),
             mean=request.mean,
             std=request.std,
-            resize=Resize(height=height, width=width, interpolation=interpolation),
+            resize=Resize(
+                height=height,
+                width=width,
+                interpolation="bilinear",
+                stored=stored,
+                crop_share=crop_share,
+            ),
         ),
         output=OutputEntry(
             name=expected.output_name,
             shape=expected.output_shape,
-            dtype="float32",
+            dtype=exporter.dtype,
             class_names=request.class_names,
         ),
         options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},

@@ -16,6 +16,7 @@ from edgenas.exporters.base import (
     EXPORTERS,
     INPUT_NAME,
     OUTPUT_NAME,
+    Codes,
     Exporter,
     ExportRequest,
     Images,
@@ -51,6 +52,11 @@ class TfliteExporter(Exporter):
     recipe_model: ClassVar[type[Recipe]] = TfliteRecipe
     recipe: TfliteRecipe
 
+    @property
+    def dtype(self) -> str:
+        """The type of what the file takes and returns."""
+        return "int8" if self.recipe.quantised_io else "float32"
+
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the flatbuffer."""
         calibrated = self.calibrated(request)
@@ -71,6 +77,14 @@ class TfliteExporter(Exporter):
         ((result, result_detail),) = runner.get_output_details().items()
         return Signature(source, _shape(detail), result, _shape(result_detail))
 
+    def codes(self, path: Path) -> tuple[Codes | None, Codes | None]:
+        """Return the scales and zero points of the file's input and output."""
+        interpreter = _interpreter(path)
+        return (
+            _codes(interpreter.get_input_details()[0]),
+            _codes(interpreter.get_output_details()[0]),
+        )
+
     def outside_delegate(self, path: Path) -> tuple[str, ...]:
         """Return the kinds of operators that XNNPACK does not take over."""
         return tflite_operators(path.read_bytes()).outside
@@ -87,6 +101,13 @@ class TfliteExporter(Exporter):
             interpreter.invoke()
             logits[i] = _decoded(interpreter.get_tensor(result["index"])[0], result)
         return logits
+
+
+def _codes(detail: Any) -> Codes | None:
+    if detail["dtype"] == np.float32:
+        return None
+    step, zero_point = detail["quantization"]
+    return Codes(np.dtype(detail["dtype"]).name, float(step), int(zero_point))
 
 
 def _encoded(image: npt.NDArray[np.float32], detail: Any) -> npt.NDArray[Any]:

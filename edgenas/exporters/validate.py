@@ -15,8 +15,8 @@ from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import sha256_of
 from edgenas.exporters.base import Exporter, ExportRequest, OpenShape, Signature
 from edgenas.exporters.calibration import sqnr
-from edgenas.exporters.recipe import CODED
-from edgenas.exporters.trial import Trial, try_file
+from edgenas.exporters.recipe import CODED, Recipe
+from edgenas.exporters.trial import try_file
 
 IN_TRIAL = ("opens", "names", "layout", "shapes", "values", "top1", "accuracy", "delegate")
 """Checks for which the file is run, in order; ``content`` comes before them, ``size`` after."""
@@ -93,12 +93,39 @@ def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -
         content,
         opens,
         *_interface(exporter, request, trial.signature),
-        _values(exporter, request, logits),
-        _top1(exporter, request, logits),
+        *compare(exporter.recipe, request.reference_logits, logits),
         _accuracy(exporter, request, trial.logits.get(_TEST)),
-        _outside(exporter, trial),
+        delegate_check(exporter.recipe, trial.outside),
         size,
     ]
+
+
+def compare(
+    recipe: Recipe, reference: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
+) -> list[Check]:
+    """Return the checks ``values`` and ``top1`` of a file's logits, as its recipe tolerates.
+
+    Args:
+        recipe: of the file.
+        reference: the trained network's logits, shape (n, n_classes).
+        logits: the file's for the same inputs.
+    """
+    return [_values(recipe, reference, logits), _top1(recipe, reference, logits)]
+
+
+def delegate_check(recipe: Recipe, outside: Sequence[str] | None) -> Check:
+    """Return the check of what the engine's own part leaves to slower kernels."""
+    most = recipe.most_outside
+    if outside is None:
+        return _skipped(("delegate",), "the engine does not tell what its kernels leave out")[0]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(outside).items()))
+    return Check(
+        "delegate",
+        passed=most is None or len(outside) <= most,
+        measured=float(len(outside)),
+        tolerance=None if most is None else float(most),
+        detail=f"left out: {kinds}" if outside else "every operator runs in the engine's own part",
+    )
 
 
 def set_aside(path: Path) -> Path:
@@ -182,27 +209,15 @@ def _layouts(shape: OpenShape, request: ExportRequest) -> str:
     return " or ".join(name for name, sizes in orders.items() if tuple(shape[1:]) == sizes) or "?"
 
 
-def _outside(exporter: Exporter, trial: Trial) -> Check:
-    most, outside = exporter.recipe.most_outside, trial.outside
-    if outside is None:
-        return _skipped(("delegate",), "the engine does not tell what its kernels leave out")[0]
-    kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(outside).items()))
-    return Check(
-        "delegate",
-        passed=most is None or len(outside) <= most,
-        measured=float(len(outside)),
-        tolerance=None if most is None else float(most),
-        detail=f"left out: {kinds}" if outside else "every operator runs in the engine's own part",
-    )
-
-
-def _values(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
-    if exporter.recipe.least_sqnr_db is not None:
-        return _sqnr(request, logits, exporter.recipe.least_sqnr_db)
-    reference = request.reference_logits.astype(np.float64)
+def _values(
+    recipe: Recipe, expected: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
+) -> Check:
+    if recipe.least_sqnr_db is not None:
+        return _sqnr(expected, logits, recipe.least_sqnr_db)
+    reference = expected.astype(np.float64)
     scale = float(np.abs(reference).max())
     difference = float(np.abs(logits - reference).max())
-    tolerance = exporter.recipe.tolerance
+    tolerance = recipe.tolerance
     assert tolerance is not None  # noqa: S101  # of the two a recipe has one
     # A network that answers 0 everywhere leaves no scale; the difference must then be 0 itself.
     relative = difference / scale if scale else difference
@@ -216,8 +231,10 @@ def _values(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.f
     )
 
 
-def _sqnr(request: ExportRequest, logits: npt.NDArray[np.float32], least_db: float) -> Check:
-    found = sqnr(request.reference_logits, logits)
+def _sqnr(
+    reference: npt.NDArray[np.float32], logits: npt.NDArray[np.float32], least_db: float
+) -> Check:
+    found = sqnr(reference, logits)
     return Check(
         "values",
         passed=bool(found >= least_db),  # False for NaN
@@ -228,9 +245,11 @@ def _sqnr(request: ExportRequest, logits: npt.NDArray[np.float32], least_db: flo
     )
 
 
-def _top1(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
-    differ = logits.argmax(axis=1) != request.reference_logits.argmax(axis=1)
-    most = 1 - exporter.recipe.least_agreement
+def _top1(
+    recipe: Recipe, reference: npt.NDArray[np.float32], logits: npt.NDArray[np.float32]
+) -> Check:
+    differ = logits.argmax(axis=1) != reference.argmax(axis=1)
+    most = 1 - recipe.least_agreement
     return Check(
         "top1",
         passed=bool(differ.mean() <= most),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import ValidationError
-from edgenas.core.files import write_json
+from edgenas.core.files import atomic_path, write_json
 from edgenas.exporters import Exporter, ExportRequest
 from edgenas.exporters.manifest import (
     Manifest,
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from edgenas.lowering.torch import GraphModule
 
 EXPORT = "export/export.json"
+REFERENCE = "export/reference.npz"
+"""`inputs` of the network, channels first, and its `logits`: what the files are held against."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
 MOST_TEST_BYTES = 2**30
@@ -70,7 +72,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     _clear(run)
     request, test_accuracy = _request(run)
-    outputs: list[Path] = []
+    outputs = [_keep_reference(run, request)]
     for i, (target, exporter) in enumerate(run.exporters.items()):
         progress("writing and checking files", i, len(run.exporters))
         outputs += _export(run, target, exporter, request)
@@ -126,6 +128,13 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     return request, whole
 
 
+def _keep_reference(run: Run, request: ExportRequest) -> Path:
+    path = run.folder / REFERENCE
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, inputs=request.reference_inputs, logits=request.reference_logits)
+    return path
+
+
 def _calibration_images(run: Run, module: GraphModule) -> npt.NDArray[np.float32] | None:
     """Return as many training images as the recipes ask for, None if they ask for none."""
     from edgenas.oneshot.evaluate import part_inputs
@@ -159,6 +168,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         artifact,
         checks=checks,
         source=_source(run),
+        **_framing(run),
         predicted_latency=None if runtime is None else _predicted(run, runtime),
         predicted_costs=_predicted_costs(run, runtime),
         not_run=not_run,
@@ -171,6 +181,12 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         write_manifest(manifest, path)
         raise
     return [path, draft]
+
+
+def _framing(run: Run) -> dict[str, Any]:
+    """Return how the data set's images become inputs, as `make_manifest` takes it."""
+    share = run.dataset.validation.crop_share
+    return {"stored": run.dataset.image_shape[1:] if share is None else None, "crop_share": share}
 
 
 def _source(run: Run) -> Source:
@@ -222,7 +238,7 @@ def _summary(run: Run) -> str:
 EXPORT_STEP = Step(
     name="export",
     needs=("profile", "finetune"),
-    version=1,
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,
