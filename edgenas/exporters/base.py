@@ -186,6 +186,14 @@ class Exporter(ABC):
         """
         return None, None
 
+    def device_program(self) -> str | None:
+        """Return the text of a Python module that opens such files on a device, or None.
+
+        Its class `Model` is made and used as that of ``bundle/device/engine_onnx.py``; it needs
+        Python 3.8 or later, numpy and the engine alone. Without it bundles have no programs.
+        """
+        return None
+
     def outside_delegate(self, path: Path) -> tuple[str, ...] | None:
         """Return the operators that the engine's accelerated part leaves to slower kernels.
 

@@ -293,7 +293,11 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         SchemaError: it is missing, or not a manifest of this version.
     """
-    source = manifest_path(path)
+    return load_manifest(manifest_path(path))
+
+
+def load_manifest(source: Path) -> Manifest:
+    """Return the manifest in the file `source` (errors as `read_manifest`)."""
     try:
         return Manifest.model_validate_json(source.read_bytes())
     except OSError as error:

@@ -23,6 +23,7 @@ from edgenas.exporters.base import (
     Signature,
     check_images,
 )
+from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite import lower
@@ -88,6 +89,10 @@ class TfliteExporter(Exporter):
     def outside_delegate(self, path: Path) -> tuple[str, ...]:
         """Return the kinds of operators that XNNPACK does not take over."""
         return tflite_operators(path.read_bytes()).outside
+
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return program("engine_tflite.py")
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with LiteRT; `images` are channels first here, too."""

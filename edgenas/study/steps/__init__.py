@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgenas.study.chain import Step
+from edgenas.study.steps.bundle import BUNDLE
 from edgenas.study.steps.export import EXPORT_STEP
 from edgenas.study.steps.finetune import FINETUNE
 from edgenas.study.steps.measure import MEASURE
@@ -20,6 +21,7 @@ STEPS: tuple[Step, ...] = (
     FINETUNE,
     EXPORT_STEP,
     MEASURE,
+    BUNDLE,
     REPORT,
 )
 """Every step, in the order in which the chain goes through them."""

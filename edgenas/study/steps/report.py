@@ -1,4 +1,4 @@
-"""Step 8: what is known of the run, gathered into report.json and drawn as report.html."""
+"""Step 9: what is known of the run, gathered into report.json and drawn as report.html."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
 DATA, PAGE = "report.json", "report.html"
-_BEFORE = ("profile", "train", "search", "pick", "finetune", "export", "measure")
+_BEFORE = ("profile", "train", "search", "pick", "finetune", "export", "measure", "bundle")
 _SLOW_SHARE = 0.5
 
 
