@@ -25,8 +25,9 @@ def test_compile_prints_front_proof_and_files(
 ) -> None:
     assert main(["compile", str(run / "job.yaml"), "--out", str(run)]) == 0
     captured = capsys.readouterr()
-    assert captured.err.count("kept:") == 8
-    for words in ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→"):
+    assert captured.err.count("kept:") == 9
+    words = ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→")
+    for words in (*words, "run/bundle/onnx", "run/bundle/tflite"):
         assert words in captured.out
 
 

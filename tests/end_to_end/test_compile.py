@@ -23,12 +23,13 @@ from edgenas.core.errors import (
 )
 from edgenas.core.files import sha256_of
 from edgenas.costs.store import all_tables
-from edgenas.exporters.manifest import read_manifest
+from edgenas.exporters.manifest import load_manifest, read_manifest
 from edgenas.runtimes import RUNTIMES
 from edgenas.study import context
 from edgenas.study.api import CompileResult, compile_job
 from edgenas.study.chain import StepEvent
 from edgenas.study.job import load_job
+from edgenas.study.steps import STEPS
 from tests.tiny_job import write_job
 
 pytestmark = pytest.mark.slow
@@ -100,7 +101,7 @@ def test_second_run_skips_everything(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        (("knee", "n_macs <= 1e9"), {"pick", "export", "measure", "report"}),
+        (("knee", "n_macs <= 1e9"), {"pick", "export", "measure", "bundle", "report"}),
         (("finetune: {epochs: 1}", "finetune: {epochs: 0}"), {"finetune", "export"}),
         (("n_visits: 2, n_runs: 1, sp", "n_visits: 3, n_runs: 1, sp"), {"measure", "report"}),
         (("[onnx, tflite]", "[onnx]"), {"export", "measure"}),
@@ -110,7 +111,7 @@ def test_change_redoes_only_what_depends_on_it(
     run: Path, change: tuple[str, str], steps: set[str]
 ) -> None:
     done = again(run, change)
-    order = ["profile", "train", "search", "pick", "finetune", "export", "measure", "report"]
+    order = [step.name for step in STEPS]
     first = min(order.index(step) for step in steps)
     assert steps <= set(done)
     assert not set(done) & set(order[1:first])
@@ -130,6 +131,7 @@ def test_dropped_target_leaves_no_stale_file(run: Path) -> None:
     again(run, ("[onnx, tflite]", "[onnx]"))
     assert not (run / "model.tflite").exists()
     assert not (run / "model.tflite.json").exists()
+    assert [path.name for path in sorted((run / "bundle").iterdir())] == ["bundles.json", "onnx"]
 
 
 def test_damaged_files_are_made_anew_with_the_same_content(run: Path) -> None:
@@ -160,6 +162,9 @@ def test_pick_export_and_report_continue_a_run(run: Path) -> None:
     exported = edgenas.export(run, on_step=log)
     assert exported.proof is not None
     assert exported.proof["architecture"]["id"] == slowest
+    assert exported.bundles == (run / "bundle/onnx", run / "bundle/tflite")
+    manifest = load_manifest(run / "bundle/onnx/manifest.json")
+    assert manifest.source.architecture_id == slowest
     assert edgenas.report(run).report == run / "report.html"
 
 
