@@ -75,6 +75,14 @@ def test_installed_wheel_finds_its_own_data(wheel: Path, tmp_path: Path, name: s
     assert Path(found) == wheel / "edgenas" / "_data" / name
 
 
+@pytest.mark.parametrize("name", ["device", "templates"])
+def test_wheel_carries_what_bundles_are_made_of(wheel: Path, name: str) -> None:
+    folder = f"edgenas/exporters/bundle/{name}"
+    ours = {key: value for key, value in files_in(ROOT / folder).items() if ".pyc" not in key}
+    assert len(ours) > 3
+    assert files_in(wheel / folder) == ours
+
+
 def test_wheel_is_typed_and_licensed(wheel: Path) -> None:
     assert (wheel / "edgenas" / "py.typed").is_file()
     licence = next(wheel.glob("edgenas-*.dist-info")) / "licenses" / "LICENSE"

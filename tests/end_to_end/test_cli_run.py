@@ -26,8 +26,8 @@ def test_compile_prints_front_proof_and_files(
     assert main(["compile", str(run / "job.yaml"), "--out", str(run)]) == 0
     captured = capsys.readouterr()
     assert captured.err.count("kept:") == 9
-    words = ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→")
-    for words in (*words, "run/bundle/onnx", "run/bundle/tflite"):
+    texts = ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→")
+    for words in (*texts, "run/bundle/onnx", "run/bundle/tflite"):
         assert words in captured.out
 
 
