@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 
 _HEADER = "onnxruntime_cxx_api.h"
@@ -16,22 +15,6 @@ _PLACES = (
 )
 """Where ``scripts/test.sh`` puts headers, from the root of the checkout, and where systems do."""
 _BELOW = ("", "onnxruntime", "onnxruntime/core/session")
-
-
-@dataclass(frozen=True, slots=True)
-class OnnxRuntimeSdk:
-    """The folder of the headers, and the library."""
-
-    include: Path
-    library: Path
-
-    @property
-    def cmake_options(self) -> tuple[str, ...]:
-        """What a bundle's CMakeLists.txt is told."""
-        return (
-            f"-DONNXRUNTIME_INCLUDE_DIR={self.include}",
-            f"-DONNXRUNTIME_LIBRARY={self.library}",
-        )
 
 
 def missing_sdk() -> str | None:
@@ -46,12 +29,19 @@ def missing_sdk() -> str | None:
     return None
 
 
-def find_sdk() -> OnnxRuntimeSdk:
-    """Return headers and library; `missing_sdk` has told that they are there."""
+def lay_out_sdk(folder: Path) -> Path:
+    """Lay links to headers and library in `folder` as its makers release them, and return it.
+
+    `missing_sdk` has told that they are there.
+    """
     include, library = _include(), _library()
     assert include is not None
     assert library is not None
-    return OnnxRuntimeSdk(include, library)
+    (folder / "lib").mkdir(parents=True)
+    (folder / "include").symlink_to(include)
+    for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
+        (folder / "lib" / name).symlink_to(library)
+    return folder
 
 
 def _include() -> Path | None:

@@ -12,7 +12,7 @@ import pytest
 from edgenas.core.errors import ExportError
 from edgenas.exporters.bundle.texts import filled, template
 from edgenas.testing.missing import skip_outside_ci
-from edgenas.testing.onnxruntime_sdk import OnnxRuntimeSdk, find_sdk, missing_sdk
+from edgenas.testing.onnxruntime_sdk import lay_out_sdk, missing_sdk
 from tests.exporters.bundle.bundles import VARIANTS, tiny_bundle, tiny_request
 from tests.exporters.bundle.test_python_example import PROGRAM
 
@@ -20,16 +20,16 @@ TEMPLATES = sorted((Path(PROGRAM).parents[1] / "templates").iterdir())
 
 
 @pytest.fixture(scope="module")
-def sdk() -> OnnxRuntimeSdk:
+def sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     skip_outside_ci(missing_sdk(), pytest.skip)
-    return find_sdk()
+    return lay_out_sdk(tmp_path_factory.mktemp("sdk"))
 
 
-def build(bundle: Path, sdk: OnnxRuntimeSdk) -> Path:
+def build(bundle: Path, sdk: Path) -> Path:
     """Builds the example as its CMake file says and returns the program."""
     source, folder = bundle / "examples/cpp", bundle.parent / "build"
     for command in (
-        ["cmake", "-S", str(source), "-B", str(folder), *sdk.cmake_options],
+        ["cmake", "-S", str(source), "-B", str(folder), f"-DONNXRUNTIME_ROOT={sdk}"],
         ["cmake", "--build", str(folder)],
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
@@ -48,9 +48,7 @@ def run(program: Path, bundle: Path, *arguments: object, code: int = 0) -> list[
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [{}, {"batch": 5}])
-def test_cpp_answers_as_recorded(
-    sdk: OnnxRuntimeSdk, tmp_path: Path, recipe: dict[str, Any]
-) -> None:
+def test_cpp_answers_as_recorded(sdk: Path, tmp_path: Path, recipe: dict[str, Any]) -> None:
     bundle = tiny_bundle(tmp_path, recipe=recipe)
     program = build(bundle, sdk)
     expected = np.load(bundle / "check/outputs.npy")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgenas.exporters.bundle import check_files, read_index
 from tests.exporters.bundle.bundles import (
     VARIANTS,
     other_logits,
@@ -79,6 +80,8 @@ def test_a_sound_file_agrees(
     bundle = tiny_bundle(tmp_path, target, precision, recipe=recipe)
     found = verdicts(bundle, 0)
     assert list(found) == ["hashes", "opens", "names", "shapes", "types", "values", "top1"]
+    # It leaves nothing behind that would be another file than those that are listed.
+    assert all(one.passed for one in check_files(bundle, read_index(bundle)))
 
 
 def test_it_prints_for_people(bundle: Path) -> None:
@@ -125,7 +128,7 @@ def test_answers_of_another_network(tmp_path: Path, target: str, precision: str)
     bundle = tiny_bundle(tmp_path, target, precision, request=request, logits=other_logits(request))
     found = verdicts(bundle)
     assert (found["values"]["passed"], found["top1"]["passed"]) == (False, False)
-    asked = "at least 10 dB" if precision == "int8" else "at most 1e-05"
+    asked = "(at least 10)" if precision == "int8" else "(at most 1e-05)"
     assert asked in found["values"]["detail"]
 
 

@@ -125,6 +125,7 @@ def try_model(checks: list[Check], n_runs: int, threads: int) -> dict[str, Any] 
 
 def engine() -> Any:
     """Return what opens the file."""
+    sys.dont_write_bytecode = True  # a bundle holds what is listed, and nothing else
     try:
         from engine import Model
     except (ImportError, OSError) as error:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def main() -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE")
     parser.add_argument("--top", type=int, default=5, help="classes to show (default 5)")
     asked = parser.parse_args()
+    sys.dont_write_bytecode = True  # a bundle holds what is listed, and nothing else
     from engine import Model
 
     manifest = json.loads((BUNDLE / "manifest.json").read_text(encoding="utf-8"))
@@ -74,19 +76,24 @@ def framed(pixels: Array, how: dict[str, Any]) -> Array:
         raise SystemExit(f"{channels} channels; the network takes {how['channels']}")
     if resize["stored"] is not None:
         size, box = resize["stored"], (0.0, 0.0, float(width), float(height))
+        if [height, width] == size:
+            return pixels
     elif resize["crop_share"] is not None:
         size = [resize["height"], resize["width"]]
         box = centre(width, height, size, resize["crop_share"])
     else:
         return pixels
-    left, top, right, bottom = box
-    across = scaled(pixels, 1, size[1], (left, right), antialias=True)
-    across = np.clip(np.floor(across + 0.5), 0, 255)
-    down = scaled(across, 0, size[0], (top, bottom), antialias=True)
-    return np.clip(np.floor(down + 0.5), 0, 255).astype(np.uint8)
+    from PIL import Image
+
+    planes = [Image.fromarray(np.ascontiguousarray(pixels[:, :, c])) for c in range(channels)]
+    bilinear = getattr(Image, "Resampling", Image).BILINEAR  # with antialiasing
+    scaled_planes = [plane.resize((size[1], size[0]), bilinear, box=box) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in scaled_planes], axis=2)
 
 
-def centre(width: int, height: int, size: list[int], share: float) -> tuple[float, ...]:
+def centre(
+    width: int, height: int, size: list[int], share: float
+) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of the middle that is shown of an image."""
     covered_height, covered_width = (math.ceil(side / share) for side in size)
     if covered_width * height >= covered_height * width:
@@ -103,9 +110,8 @@ def prepared(pixels: Array, how: dict[str, Any]) -> Array:
     """Return one input of the network, a batch of 1, from framed pixels."""
     low, high = how["pixel_range"]
     values = pixels.astype(np.float32) / 255 * np.float32(high - low) + np.float32(low)
-    height, width = values.shape[:2]
-    values = scaled(values, 0, how["resize"]["height"], (0.0, height), antialias=False)
-    values = scaled(values, 1, how["resize"]["width"], (0.0, width), antialias=False)
+    resize = how["resize"]
+    values = scaled(scaled(values, 0, resize["height"]), 1, resize["width"])
     values = (values - np.float32(how["mean"])) / np.float32(how["std"])
     if how["input"]["layout"] == "NCHW":
         values = values.transpose(2, 0, 1)
@@ -117,24 +123,18 @@ def prepared(pixels: Array, how: dict[str, Any]) -> Array:
     return np.ascontiguousarray(values[np.newaxis], how["input"]["dtype"])
 
 
-def scaled(
-    values: Array, axis: int, size: int, span: tuple[float, float], *, antialias: bool
-) -> Array:
-    """Return `size` entries of a span along an axis: bilinear, half-pixel centres.
-
-    With antialiasing each one is the mean of all that it covers, as Pillow does it.
-    """
-    n, (start, stop) = values.shape[axis], span
-    if (n, start, stop) == (size, 0, size):
+def scaled(values: Array, axis: int, size: int) -> Array:
+    """Return `size` entries along an axis: bilinear, half-pixel centres, no antialiasing."""
+    n = values.shape[axis]
+    if n == size:
         return values
-    step = (stop - start) / size
-    reach = max(step, 1.0) if antialias else 1.0
-    middles = start + (np.arange(size) + 0.5) * step
-    away = np.abs(np.arange(n) + 0.5 - middles[:, np.newaxis]) / reach
-    weights = np.maximum(1 - away, 0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    moved = np.moveaxis(values.astype(np.float64), axis, -1) @ weights.T
-    return np.moveaxis(moved, -1, axis).astype(np.float32)
+    at = np.clip((np.arange(size) + 0.5) * (n / size) - 0.5, 0, n - 1)
+    before = at.astype(int)
+    after = np.minimum(before + 1, n - 1)
+    shape = [1] * values.ndim
+    shape[axis] = size
+    share = (at - before).astype(np.float32).reshape(shape)
+    return values.take(before, axis) * (1 - share) + values.take(after, axis) * share
 
 
 def probabilities(answer: Array, codes: dict[str, Any] | None) -> Array:
