@@ -230,7 +230,6 @@ def make_manifest(  # noqa: PLR0913
         reason = exporter.unavailable_to_run_reason()
         reasons["measured_latency"] = reason or "the file was not timed in this run"
     expected = exporter.expected(request)
-    _, height, width = request.graph.in_shape
     recipe = exporter.recipe.model_dump(mode="json")
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -243,22 +242,7 @@ def make_manifest(  # noqa: PLR0913
         ),
         source=source,
         counts=_counts(request),
-        input=InputEntry(
-            name=expected.input_name,
-            shape=expected.input_shape,
-            layout=exporter.input_layout,
-            dtype=exporter.dtype,
-            pixel_range=(0.0, 1.0),
-            mean=request.mean,
-            std=request.std,
-            resize=Resize(
-                height=height,
-                width=width,
-                interpolation="bilinear",
-                stored=stored,
-                crop_share=crop_share,
-            ),
-        ),
+        input=_input(exporter, request, stored, crop_share),
         output=OutputEntry(
             name=expected.output_name,
             shape=expected.output_shape,
@@ -317,6 +301,32 @@ def tool_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _input(
+    exporter: Exporter,
+    request: ExportRequest,
+    stored: tuple[int, int] | None,
+    crop_share: float | None,
+) -> InputEntry:
+    expected = exporter.expected(request)
+    _, height, width = request.graph.in_shape
+    return InputEntry(
+        name=expected.input_name,
+        shape=expected.input_shape,
+        layout=exporter.input_layout,
+        dtype=exporter.dtype,
+        pixel_range=(0.0, 1.0),
+        mean=request.mean,
+        std=request.std,
+        resize=Resize(
+            height=height,
+            width=width,
+            interpolation="bilinear",
+            stored=stored,
+            crop_share=crop_share,
+        ),
+    )
 
 
 def _counts(request: ExportRequest) -> Counts:
