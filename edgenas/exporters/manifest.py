@@ -180,12 +180,17 @@ class CheckEntry(StrictModel):
     measured: float | None
     tolerance: float | None
     detail: str
+    value: float | None = None
 
 
 class Manifest(StrictModel):
-    """The whole document; `not_run` maps what could not be done here to the reason."""
+    """The whole document; `not_run` maps what could not be done here to the reason.
+
+    A file whose `status` is ``failed`` did not pass all checks and is called ``<name>.failed``.
+    """
 
     schema_version: Literal[1]
+    status: Literal["passed", "failed"] = "passed"
     target: str
     precision: str
     file: FileEntry
@@ -233,6 +238,7 @@ def make_manifest(  # noqa: PLR0913
     recipe = exporter.recipe.model_dump(mode="json")
     return Manifest(
         schema_version=SCHEMA_VERSION,
+        status=_status(checks),
         target=exporter.name,
         precision=exporter.recipe.precision,
         file=FileEntry(
@@ -257,6 +263,24 @@ def make_manifest(  # noqa: PLR0913
         not_run=reasons | (not_run or {}),
         versions=tool_versions(),
     )
+
+
+def with_checks(manifest: Manifest, more: Sequence[Check]) -> Manifest:
+    """Return a manifest with more checks of the same file; what was not made goes to `not_run`."""
+    made = tuple(CheckEntry(**asdict(check)) for check in more if check.passed is not None)
+    reasons = {check.name: check.detail for check in more if check.passed is None}
+    every = (*manifest.checks, *made)
+    return manifest.model_copy(
+        update={
+            "status": _status(every),
+            "checks": every,
+            "not_run": {**manifest.not_run, **reasons},
+        }
+    )
+
+
+def _status(checks: Sequence[Check | CheckEntry]) -> Literal["passed", "failed"]:
+    return "failed" if any(check.passed is False for check in checks) else "passed"
 
 
 def manifest_path(path: Path) -> Path:

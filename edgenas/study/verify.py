@@ -15,10 +15,11 @@ from edgenas.exporters.bundle import BundleIndex, Finding, check_files, read_ind
 from edgenas.exporters.bundle.integrity import Contents, check_documents
 from edgenas.hardware.device import load_device
 from edgenas.profiling.progress import Progress, silent
+from edgenas.study.job import MeasureSection
 from edgenas.study.verify_device import BUDGET, prove_on_device
 from edgenas.study.verify_file import prove_here
 
-PLAN = MeasurementPlan(n_visits=30, n_runs=3, n_warmup=1, spread_s=20.0, n_processes=4, seed=1)
+PLAN = MeasureSection().plan()
 """How the file is timed: as a run times it unless its job says otherwise."""
 
 

@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import AgentError, RefusedError
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.core.objective import Constraint
 from edgenas.exporters import Exporter
 from edgenas.exporters.bundle import Finding
 from edgenas.exporters.bundle.integrity import Contents
-from edgenas.exporters.bundle.recorded import as_logits
+from edgenas.exporters.bundle.recorded import as_images
 from edgenas.exporters.manifest import Manifest
-from edgenas.exporters.validate import compare
 from edgenas.hardware.device import Device
+from edgenas.profiling.file_checks import check_on_device
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
-from edgenas.runtimes import RUNTIMES, open_bench
-from edgenas.runtimes.agent_bench import AgentBench
-from edgenas.runtimes.base import PRECISIONS, runtimes_on
-from edgenas.study.verify_file import REMEDY, findings_of
+from edgenas.runtimes import RUNTIMES
+from edgenas.runtimes.agent_bench import AgentRuntime
+from edgenas.runtimes.base import runtimes_on
+from edgenas.study.verify_file import findings_of
 
 BUDGET = "budget"
+_EVERYWHERE = ("device_opens", "device_values", "device_top1")
+"""Checks that a file passes on any device; kernels, load time and memory are a device's own."""
 _KEY, _LATENCY = "model", "latency_ms"
 
 
@@ -55,10 +53,12 @@ def prove_on_device(  # noqa: PLR0913
     if runtime is None:
         text = f"no runtime of {device.id} runs {exporter.name} files; run check/check.py there"
         return [Finding("device", None, "run and timed on the device", text)], None
-    # What a bench calls a precision is what its engine computes in.
-    precision = manifest.precision if manifest.precision in PRECISIONS else "float32"
+    slug = device.fingerprint.slug
+    other = _otherness(manifest, runtime, slug)
     with device.claim():
-        findings = _answers(device, runtime, precision, exporter, path, contents)
+        findings = _answers(device, runtime, exporter, path, contents)
+        if other is not None:
+            findings = [_told(one, other) for one in findings]
         if any(finding.passed is False for finding in findings):
             return findings, None
         measured = measure_files(
@@ -66,15 +66,13 @@ def prove_on_device(  # noqa: PLR0913
             runtime,
             {_KEY: path},
             plan,
-            precision=precision,
+            precision=exporter.recipe.precision,
             n_retries=N_RETRIES,
             progress=progress,
         )[_KEY]
     where = f"{runtime} {device.engine_versions.get(runtime) or ''}".strip()
-    slug = device.fingerprint.slug
     told = f"{measured.latency_ms:.4f} ms, median {measured.percentile_ms(50):.4f} ms; {where}"
     findings.append(Finding("latency", None, "timed as a run times it", f"{told} on {slug}"))
-    other = _otherness(manifest, runtime, slug)
     return [*findings, *_judged(manifest, measured.latency_ms, budgets, other)], measured.latency_ms
 
 
@@ -89,48 +87,30 @@ def _runtime(device: Device, manifest: Manifest, path: Path) -> str | None:
     return fitting[0] if fitting else None
 
 
-def _answers(  # noqa: PLR0913
-    device: Device,
-    runtime: str,
-    precision: str,
-    exporter: Exporter,
-    path: Path,
-    contents: Contents,
+def _answers(
+    device: Device, runtime: str, exporter: Exporter, path: Path, contents: Contents
 ) -> list[Finding]:
-    """Compare what the device's own engine answers to the recorded inputs."""
-    with open_bench(device, runtime, precision=precision) as bench:
-        try:
-            info = bench.load(_KEY, path)
-        except RefusedError as error:
-            text = f"{runtime} {bench.info.engine_version} does not: {error}"
-            return [Finding("device.opens", False, f"opened by {device.id}", text, REMEDY)]
-        source, result = info.inputs[0], info.outputs[0]
-        rows: list[npt.NDArray[Any]] = []
-        try:
-            for batch, n in _batches(contents.inputs, source.shape[0]):
-                found = bench.infer(_KEY, {source.name: batch})
-                rows.append(found[result.name][:n])
-        except AgentError as error:
-            if not bench.alive:
-                raise
-            # Programs such as benchmark_model return no outputs at all.
-            passed = False if isinstance(bench, AgentBench) else None
-            remedy = REMEDY if passed is False else ""
-            return [Finding("device.values", passed, "the logits", f"none: {error}", remedy)]
-    logits = as_logits(np.concatenate(rows), contents.how)
-    return findings_of(compare(exporter.recipe, contents.logits, logits), where="device.")
+    """Return what the device's own engine makes of the file, compared as a run does it."""
+    if not issubclass(RUNTIMES.get(runtime), AgentRuntime):
+        # Programs such as benchmark_model compute on inputs of their own.
+        text = f"{runtime} on {device.id} returns no outputs; run check/check.py there"
+        return [Finding("device_values", None, "the logits of the device's engine", text)]
+    checks = check_on_device(
+        device,
+        runtime,
+        exporter,
+        path,
+        inputs=as_images(contents.inputs, contents.how.input),
+        reference=contents.logits,
+    )
+    return findings_of(checks)
 
 
-def _batches(
-    inputs: npt.NDArray[np.generic], size: int
-) -> list[tuple[npt.NDArray[np.generic], int]]:
-    """Return inputs as many at once as the file takes, and how many of each batch are real."""
-    found = []
-    for start in range(0, len(inputs), size):
-        some = inputs[start : start + size]
-        rest = np.zeros((size - len(some), *inputs.shape[1:]), inputs.dtype)
-        found.append((np.concatenate([some, rest]), len(some)))
-    return found
+def _told(finding: Finding, other: str) -> Finding:
+    """Return a finding of another device, told where its limit was set for the first one."""
+    if finding.passed is not False or finding.name in _EVERYWHERE:
+        return finding
+    return replace(finding, passed=None, found=f"{finding.found}; told only: {other}", remedy="")
 
 
 def _otherness(manifest: Manifest, runtime: str, slug: str) -> str | None:

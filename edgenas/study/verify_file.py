@@ -11,7 +11,7 @@ from edgenas.exporters.bundle import Finding
 from edgenas.exporters.bundle.integrity import Contents
 from edgenas.exporters.bundle.recorded import as_images
 from edgenas.exporters.trial import Trial, try_file
-from edgenas.exporters.validate import Check, compare, delegate_check
+from edgenas.exporters.validate import Check, delegate_check, top1_check, values_check
 
 _RECORDED = "recorded"
 REMEDY = "do not deploy it; run 'edgenas doctor', then export again: edgenas export RUN"
@@ -28,17 +28,21 @@ def prove_here(exporter: Exporter, path: Path, contents: Contents) -> list[Findi
         trial = try_file(exporter, path, images, timeout_s=limit_s)
     except ExportError as error:
         return [Finding("opens", False, f"opened and run within {limit_s:g} s", str(error), REMEDY)]
-    checks = compare(exporter.recipe, contents.logits, trial.logits[_RECORDED])
-    checks.append(delegate_check(exporter.recipe, trial.outside))
+    found = trial.logits[_RECORDED]
+    checks = [
+        values_check(exporter.recipe, contents.logits, found),
+        top1_check(exporter.recipe, contents.logits, found),
+        delegate_check(exporter.recipe, trial.outside),
+    ]
     opened = Finding("opens", True, "opened and run", "in a process of its own")
     return [opened, *_interface(contents, trial), *findings_of(checks)]
 
 
-def findings_of(checks: Sequence[Check], *, where: str = "") -> list[Finding]:
-    """Return an exporter's checks as findings; `where` comes before their names."""
+def findings_of(checks: Sequence[Check]) -> list[Finding]:
+    """Return an exporter's checks as findings."""
     return [
         Finding(
-            where + check.name,
+            check.name,
             check.passed,
             "as the recipe asks" if check.tolerance is None else f"recipe: {check.tolerance:g}",
             check.detail,

@@ -22,7 +22,7 @@ def test_a_sound_bundle(tmp_path: Path, capsys: CAPTURE) -> None:
         "model.onnx, onnx, float32",
         "passed",
         "told",
-        "device.values",
+        "device_values",
         "is what was made",
     ):
         assert words in captured.out

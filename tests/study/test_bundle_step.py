@@ -28,6 +28,7 @@ def proof(**changes: Any) -> dict[str, Any]:
         ({"budget_kept": False, "runtime": "litert"}, [], None),
         ({"runtime": None, "budget_kept": None}, [], None),
         ({"checks": [{"name": "top1", "passed": False}]}, [], "its checks failed: top1"),
+        ({"checks": [{"name": "budget_energy_mj", "passed": False}]}, [], "it breaks the budget"),
         ({}, [{"budget": "accuracy >= 0.9", "kept": True}], None),
         ({}, [{"budget": "accuracy >= 0.9", "kept": False}], "the network breaks accuracy >= 0.9"),
     ],

@@ -1,21 +1,19 @@
 """Bundles are proven again: here, on a device, against budget, interval and proof."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
 import edgenas
-from edgenas.core.errors import AgentError, DeviceError, RefusedError, SchemaError, StorageError
+from edgenas.core.errors import DeviceError, SchemaError, StorageError
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.exporters import get
 from edgenas.exporters.bundle import INDEX, Finding
+from edgenas.exporters.validate import Check
 from edgenas.hardware.device import load_device
+from edgenas.profiling.file_checks import IN_DEVICE
 from edgenas.study import verify_device
 from edgenas.study.verify import Verification, verify
 from tests.exporters.bundle.bundles import (
@@ -34,7 +32,7 @@ PLAN = MeasurementPlan(n_visits=1, n_runs=1, n_warmup=0)
 WHOLE = ["files", "hashes", "unlisted", "sums"]
 DOCUMENTS = ["manifest", "labels", "preprocessing", "recorded", "recipe"]
 HERE = ["opens", "names", "shapes", "values", "top1", "delegate"]
-THERE = ["device.values", "device.top1", "latency"]
+THERE = ["device_opens", *IN_DEVICE, "latency"]
 TIME = ["budget", "interval", "earlier"]
 
 
@@ -245,78 +243,48 @@ def test_where_the_engine_is_missing_the_device_decides(
     monkeypatch.setattr(kind, "unavailable_to_run_reason", lambda self: "no onnxruntime here")
     result = proven(bundle)
     assert named(result)["opens"].found == "not tried: no onnxruntime here"
-    assert named(result)["device.values"].passed
+    assert named(result)["device_values"].passed
     assert result.exit_code == 0
 
 
 # -- devices ---------------------------------------------------------------------------------
 
 
-class FakeBench:
-    """A bench that loads, and answers as it is told."""
-
-    info = SimpleNamespace(engine_version="0.1")
-    alive = True
-
-    def __init__(self, load: Exception | None = None, infer: Any = None) -> None:
-        self._load, self._infer = load, infer
-
-    def load(self, key: str, path: Path) -> Any:
-        if self._load is not None:
-            raise self._load
-        tensors = [SimpleNamespace(name=name, shape=(1,)) for name in ("x", "y")]
-        return SimpleNamespace(inputs=tensors[:1], outputs=tensors[1:])
-
-    def infer(self, key: str, arrays: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(self._infer, Exception):
-            raise self._infer
-        return {"y": self._infer}
+def answering(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    """Has the device make these checks of the file, and no others."""
+    monkeypatch.setattr(verify_device, "check_on_device", lambda *_, **__: list(checks))
 
 
-def benched(monkeypatch: pytest.MonkeyPatch, bench: FakeBench) -> None:
-    @contextmanager
-    def open_bench(*_: Any, **__: Any) -> Iterator[FakeBench]:
-        yield bench
-
-    monkeypatch.setattr(verify_device, "open_bench", open_bench)
-
-
-def test_a_device_whose_engine_does_not_open_the_file(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["device_opens", "device_values", "device_top1"])
+def test_a_device_that_computes_something_else(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    benched(monkeypatch, FakeBench(load=RefusedError("opset 99")))
+    answering(monkeypatch, Check(name, False, None, None, "opset 99"))
     result = proven(bundle)
-    assert failed(result) == {"device.opens"}
-    assert "opset 99" in named(result)["device.opens"].found
+    assert failed(result) == {name}
+    assert named(result)[name].found == "opset 99"
     assert (result.exit_code, result.latency_ms) == (7, None)
 
 
-def test_a_device_that_computes_something_else(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
+def test_limits_for_the_device_are_told_of_another_one(
+    tmp_path: Path, slug: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benched(monkeypatch, FakeBench(infer=np.ones((1, 5), np.float32)))
-    result = proven(bundle)
-    assert "device.values" in failed(result)
-    assert result.exit_code == 7
+    answering(monkeypatch, Check("device_load", False, 9.0, 5.0, "9 ms to load, allowed 5"))
+    elsewhere = named(proven(tiny_bundle(tmp_path)))["device_load"]
+    assert elsewhere.passed is None
+    assert "allowed 5; told only: another device than" in elsewhere.found
+    here = proven(tiny_bundle(tmp_path, measured_latency=measured(device=slug)))
+    assert failed(here) == {"device_load"}
+    assert here.exit_code == 7
 
 
 def test_a_program_that_returns_no_outputs_is_timed_all_the_same(
     bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    benched(monkeypatch, FakeBench(infer=AgentError("computes on inputs of its own")))
+    monkeypatch.setattr(verify_device, "AgentRuntime", type(None))
     result = proven(bundle)
-    assert named(result)["device.values"].passed is None
+    assert named(result)["device_values"].passed is None
     assert result.latency_ms is not None
-
-
-def test_a_measuring_process_that_dies_is_an_error(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = FakeBench(infer=AgentError("gone"))
-    bench.alive = False
-    benched(monkeypatch, bench)
-    with pytest.raises(AgentError, match="gone"):
-        proven(bundle)
 
 
 def test_files_that_no_runtime_of_the_device_takes(

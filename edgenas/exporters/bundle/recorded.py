@@ -1,4 +1,4 @@
-"""Recorded inputs in the form in which a file takes them, and back; outputs as logits."""
+"""Recorded inputs in the form in which a file takes them, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.exporters.base import Images
-from edgenas.exporters.bundle.preprocessing import InputTensor, Preprocessing
+from edgenas.exporters.bundle.preprocessing import InputTensor
 
 
 def as_file_takes(images: Images, source: InputTensor) -> npt.NDArray[Any]:
@@ -31,15 +31,6 @@ def as_images(recorded: npt.NDArray[Any], source: InputTensor) -> Images:
     if source.layout == "NHWC":
         values = values.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(values)
-
-
-def as_logits(answers: npt.NDArray[Any], how: Preprocessing) -> npt.NDArray[np.float32]:
-    """Return the logits, shape (n, n_classes), that the file's answers stand for."""
-    codes = how.output.codes
-    if codes is None:
-        return np.asarray(answers, np.float32)
-    steps = answers.astype(np.int32) - codes.zero_point
-    return np.asarray(steps * np.float32(codes.scale), np.float32)
 
 
 def fits(recorded: npt.NDArray[Any], source: InputTensor) -> bool:

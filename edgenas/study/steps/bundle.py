@@ -1,4 +1,4 @@
-"""Step 8: a folder for each sound file, with all that it takes to use and to prove it elsewhere."""
+"""Step 10: a folder for each sound file, with all that it takes to use and prove it elsewhere."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from edgenas.core.errors import StorageError
 from edgenas.core.files import write_json
 from edgenas.exporters.bundle import BundleRequest, make_bundle
 from edgenas.exporters.bundle.card import Accuracy
@@ -17,7 +14,8 @@ from edgenas.exporters.manifest import read_manifest
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
-from edgenas.study.steps.export import REFERENCE, model_path
+from edgenas.study.steps.device_checks import BUDGET as BUDGET_CHECK
+from edgenas.study.steps.export import model_path, read_reference
 from edgenas.study.steps.proof import PROOF
 
 FOLDER = "bundle"
@@ -32,9 +30,10 @@ def bundle_path(run: Run, target: str) -> Path:
 def refusal(entry: Mapping[str, Any], proof: Mapping[str, Any]) -> str | None:
     """Return why a file of the proof gets no bundle, None if it gets one."""
     failed = [check["name"] for check in entry["checks"] if check["passed"] is False]
-    if failed:
-        return f"its checks failed: {', '.join(failed)}"
-    if _is_asked(entry, proof) and entry["budget_kept"] is False:
+    others = [name for name in failed if not name.startswith(BUDGET_CHECK)]
+    if others:
+        return f"its checks failed: {', '.join(others)}"
+    if failed or (_is_asked(entry, proof) and entry["budget_kept"] is False):
         return "it breaks the budget"
     broken = [limit["budget"] for limit in proof["limits"] if not limit["kept"]]
     return f"the network breaks {', '.join(broken)}" if broken else None
@@ -72,15 +71,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
 
 
 def _request(run: Run, target: str, proof: Mapping[str, Any], *, is_asked: bool) -> BundleRequest:
-    path = run.folder / REFERENCE
-    try:
-        with np.load(path) as reference:
-            inputs, logits = reference["inputs"], reference["logits"]
-    except (OSError, ValueError, KeyError) as error:
-        raise StorageError(
-            f"cannot read {path}: {error}; remove {run.folder / 'steps/export.json'} and run the "
-            "same command again"
-        ) from error
+    inputs, logits = read_reference(run)
     model = model_path(run, target)
     limits = [limit["budget"] for limit in proof["limits"]]
     return BundleRequest(
