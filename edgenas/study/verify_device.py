@@ -135,11 +135,11 @@ def _judged(
         asked = f"[{low:.4f}, {high:.4f}] ms predicted at {predicted.confidence:.0%}"
         text = f"{latency_ms:.4f} ms, {'inside' if inside else 'outside'}"
         if not inside and not aside:
-            text += f"; one in {1 / (1 - predicted.confidence):.0f} is"
+            text += f", as {1 - predicted.confidence:.0%} of them are"
         findings.append(
             Finding("interval", True if inside and not aside else None, asked, text + aside)
         )
-    if measured is not None:
+    if measured is not None and measured.latency_ms > 0:
         change = latency_ms / measured.latency_ms - 1
         asked = f"{measured.latency_ms:.4f} ms with {measured.runtime} {measured.runtime_version}"
         text = f"{latency_ms:.4f} ms, {change:+.1%}{aside}"

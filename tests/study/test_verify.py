@@ -146,7 +146,7 @@ def test_a_time_outside_the_interval_is_no_failure(tmp_path: Path, slug: str) ->
     result = proven(folder)
     interval = named(result)["interval"]
     assert interval.passed is None
-    assert interval.found == "0.5000 ms, outside; one in 10 is"
+    assert interval.found == "0.5000 ms, outside, as 10% of them are"
     assert "earlier" not in named(result)
     assert result.exit_code == 0
 

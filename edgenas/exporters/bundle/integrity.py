@@ -154,6 +154,7 @@ def _manifest(folder: Path, index: BundleIndex, manifest: Manifest) -> Finding:
         "bytes": (str(size), str(manifest.file.n_bytes)),
         "target": (index.target, manifest.target),
         "precision": (index.precision, manifest.precision),
+        "status": ("passed", manifest.status),
     }
     asked = f"that of {index.model}, {index.target}, {index.precision}"
     wrong = [f"{name} {got}, not {want}" for name, (want, got) in pairs.items() if got != want]

@@ -109,6 +109,12 @@ def test_an_index_that_says_something_else(
     assert words in documents(bundle)["manifest"].found
 
 
+def test_a_manifest_of_a_file_that_failed(bundle: Path) -> None:
+    document = json.loads((bundle / "manifest.json").read_text())
+    rewrite(bundle, "manifest.json", json.dumps({**document, "status": "failed"}).encode())
+    assert "status failed, not passed" in documents(bundle)["manifest"].found
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [(b"{", "document"), (b'{"schema_version": 2}', "schema_version"), (b"\xff", "document")],
