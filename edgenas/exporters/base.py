@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +40,8 @@ class ExportRequest:
     became what the network reads. `reference_logits`, shape (n, n_classes), are what the trained
     network answers to `reference_inputs`. The test part is optional: `test_images`,
     `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
-    `calibration_images` are training images, which 8-bit values need.
+    `calibration_images` are training images, which 8-bit values need; `calibrated` is what an
+    exporter has found on them (`Exporter.with_calibration`).
     """
 
     graph: Graph
@@ -54,6 +55,7 @@ class ExportRequest:
     test_labels: npt.NDArray[np.int64] | None = None
     test_accuracy: float | None = None
     calibration_images: Images | None = None
+    calibrated: Calibrated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,8 @@ class Exporter(ABC):
         settings = self.recipe.calibration
         if settings is None:
             return None
+        if request.calibrated is not None:
+            return request.calibrated
         images = request.calibration_images
         if images is None:
             raise ExportError(
@@ -168,6 +172,15 @@ class Exporter(ABC):
             )
         _check_alike(images, request.reference_inputs)
         return calibrate(request.graph, request.weights, images, settings)
+
+    def with_calibration(self, request: ExportRequest) -> ExportRequest:
+        """Return the request with the ranges that this exporter asks for, which a manifest tells.
+
+        Raises:
+            ExportError: as `calibrated`, or the request is inconsistent.
+        """
+        check_request(request)
+        return replace(request, calibrated=self.calibrated(replace(request, calibrated=None)))
 
     @abstractmethod
     def serialise(self, request: ExportRequest) -> bytes:

@@ -172,6 +172,18 @@ class OutputEntry(StrictModel):
     class_names: tuple[str, ...]
 
 
+class CalibrationEntry(StrictModel):
+    """How the ranges of 8-bit values were found.
+
+    `sqnr_db` is what each method gave where several were tried: the ratio of signal and noise of
+    the logits.
+    """
+
+    method: str
+    n_images: int
+    sqnr_db: dict[str, float]
+
+
 class CheckEntry(StrictModel):
     """A check that was made; see `edgenas.exporters.validate.Check`."""
 
@@ -199,6 +211,7 @@ class Manifest(StrictModel):
     input: InputEntry
     output: OutputEntry
     options: dict[str, Any]
+    calibration: CalibrationEntry | None = None
     checks: tuple[CheckEntry, ...]
     predicted_latency: PredictedLatency | None
     measured_latency: MeasuredLatency | None
@@ -255,6 +268,7 @@ def make_manifest(  # noqa: PLR0913
             dtype=exporter.dtype,
             class_names=request.class_names,
         ),
+        calibration=_calibration(request),
         options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},
         checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
         predicted_latency=predicted_latency,
@@ -262,6 +276,15 @@ def make_manifest(  # noqa: PLR0913
         predicted_costs=tuple(predicted_costs),
         not_run=reasons | (not_run or {}),
         versions=tool_versions(),
+    )
+
+
+def _calibration(request: ExportRequest) -> CalibrationEntry | None:
+    found = request.calibrated
+    if found is None:
+        return None
+    return CalibrationEntry(
+        method=found.method, n_images=found.n_images, sqnr_db=dict(found.sqnr_db)
     )
 
 

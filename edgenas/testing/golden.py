@@ -58,7 +58,8 @@ def golden_folder() -> Path:
 
 def write_golden(folder: Path, exporter: Exporter) -> Manifest:
     """Write the golden export of one exporter into its folder below `folder`."""
-    request, own = golden_request(), folder / f"{exporter.name}-{exporter.recipe.precision}"
+    request = exporter.with_calibration(golden_request())
+    own = folder / f"{exporter.name}-{exporter.recipe.precision}"
     own.mkdir(parents=True, exist_ok=True)
     np.savez(folder / NETWORK, inputs=request.reference_inputs, logits=request.reference_logits)
     path = own / f"model{exporter.suffix}"

@@ -12,6 +12,7 @@ from edgenas.core.errors import ExportError
 from edgenas.exporters import ExportRequest, get
 from edgenas.exporters import calibration as module
 from edgenas.exporters.calibration import METHODS, Calibration, Seen, calibrate, sqnr
+from edgenas.exporters.manifest import Source, make_manifest
 from edgenas.lowering.onnx import lower
 from edgenas.testing.reference import evaluate, values_of
 
@@ -138,3 +139,23 @@ def test_reference_and_lowering_agree(request_small: ExportRequest, images: np.n
     values = values_of(request_small.graph, request_small.weights, images)
     np.testing.assert_allclose(values[last], logits)
     assert lower(request_small.graph, request_small.weights)
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_manifests_tell_how_ranges_were_found(
+    request_small: ExportRequest, tmp_path: Path, precision: str
+) -> None:
+    exporter = get("onnx", precision)
+    request = exporter.with_calibration(request_small)
+    artifact = exporter.export(request, tmp_path / "model.onnx")
+    again = exporter.export(request_small, tmp_path / "again.onnx")
+    assert artifact.sha256 == again.sha256
+    source = Source(run="r", architecture_id="0", space="s", genes=(), config={}, data="d")
+    found = make_manifest(exporter, request, artifact, checks=[], source=source).calibration
+    if precision == "float32":
+        assert found is None
+        return
+    assert found is not None
+    assert found.method in METHODS
+    assert set(found.sqnr_db) == set(METHODS)
+    assert found.n_images == 32

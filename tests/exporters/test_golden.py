@@ -76,7 +76,7 @@ def test_the_kept_file_answers_as_it_did(exporter: Exporter, golden: Path) -> No
 
 def test_it_is_written_the_same_way_today(exporter: Exporter, golden: Path, tmp_path: Path) -> None:
     manifest, answers = read_golden(golden)
-    request = golden_request()
+    request = exporter.with_calibration(golden_request())
     artifact = exporter.export(request, tmp_path / manifest.file.name)
     again = golden_manifest(exporter, request, artifact)
     assert again.status == manifest.status == "passed"
@@ -86,6 +86,7 @@ def test_it_is_written_the_same_way_today(exporter: Exporter, golden: Path, tmp_
         manifest.counts,
     )
     assert set(again.not_run) == set(manifest.not_run)
+    assert (again.calibration is None) == (exporter.recipe.calibration is None)
     # Ranges for 8 bits are seen by an engine, whose last bits differ between processors.
     if _same_tools(manifest) and exporter.recipe.precision != "int8":
         assert artifact.sha256 == manifest.file.sha256

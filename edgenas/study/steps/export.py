@@ -145,6 +145,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         ValidationError: the file is not the network; it is set aside, its manifest says why.
     """
     path = model_path(run, target)
+    request = exporter.with_calibration(request)
     artifact = exporter.export(request, path)
     checks = run_checks(exporter, request, artifact)
     runtime = run.runtime_of(target)
