@@ -44,6 +44,9 @@ def _what(manifest: Manifest) -> list[str]:
         ("parameters", f"{counts.n_params:,}"),
         ("peak of activations", f"{counts.peak_activation_kib:.1f} KiB in float32"),
     ]
+    if manifest.calibration is not None:
+        found = manifest.calibration
+        rows.append(("ranges", f"{found.method}, on {found.n_images} training images"))
     return [
         f"An image classifier that edgenas {manifest.versions.get('edgenas', '')} searched, "
         "trained and exported. It returns one logit a class, without softmax. How an image becomes "

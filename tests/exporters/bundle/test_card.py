@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from edgenas.exporters.bundle.card import Accuracy, model_card
-from edgenas.exporters.manifest import Manifest, MeasuredCost, load_manifest
+from edgenas.exporters.manifest import (
+    CalibrationEntry,
+    Manifest,
+    MeasuredCost,
+    load_manifest,
+)
 from tests.exporters.bundle.bundles import BUDGET, SLUG
 
 
@@ -40,6 +45,14 @@ def test_tables_stay_tables(bundle: Path) -> None:
     assert "fig \\| date" in "\n".join(lines)
     rows = [line.replace("\\|", "") for line in lines if line.startswith("|")]
     assert {row.count("|") for row in rows} == {3, 4}
+
+
+def test_it_says_how_ranges_were_found(manifest: Manifest) -> None:
+    found = CalibrationEntry(method="mse", n_images=40, sqnr_db={})
+    card = model_card(
+        manifest.model_copy(update={"calibration": found}), Accuracy(0.5, 0.5, 10), ()
+    )
+    assert "| ranges | mse, on 40 training images |" in card
 
 
 def test_it_says_what_is_not_known(manifest: Manifest) -> None:
