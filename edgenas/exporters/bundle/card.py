@@ -61,7 +61,9 @@ def _data(manifest: Manifest, accuracy: Accuracy) -> list[str]:
         return [text, "Its accuracy is not known: the images had no labels."]
     found = f"Accuracy: {accuracy.test:.2%} on {accuracy.n_test} test images"
     if accuracy.validation is not None:
-        found += f"; {accuracy.validation:.2%} on the validation images, by which it was chosen"
+        found += (
+            f"; {accuracy.validation:.2%} on the validation images, by which networks were chosen"
+        )
     return [
         text,
         f"{found}. It is that of the trained network; what the file may differ by is below.",

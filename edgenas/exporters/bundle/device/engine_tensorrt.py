@@ -42,7 +42,10 @@ class Model:
         self._logger = trt.Logger(trt.Logger.WARNING)
         engine = trt.Runtime(self._logger).deserialize_cuda_engine(content)
         if engine is None:
-            raise RuntimeError("it is of another version of TensorRT, or for another kind of GPU")
+            raise RuntimeError(
+                "TensorRT says why on the error output: there is no GPU that it can use, or the "
+                "file is of another version of TensorRT, or for another kind of GPU"
+            )
         self._engine, self._context = engine, engine.create_execution_context()
         self._cuda = _library()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
