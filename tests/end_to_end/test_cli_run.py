@@ -27,7 +27,8 @@ def test_compile_prints_front_proof_and_files(
     assert main(["compile", str(run / "job.yaml"), "--out", str(run)]) == 0
     captured = capsys.readouterr()
     assert captured.err.count("kept:") == len(STEPS)
-    for words in ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→"):
+    texts = ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→")
+    for words in (*texts, "run/bundle/onnx", "run/bundle/tflite"):
         assert words in captured.out
 
 
