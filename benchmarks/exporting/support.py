@@ -16,8 +16,8 @@ _TARGETS = {
     "tflite": ("`model.tflite`", "any machine", "any machine with LiteRT (XNNPACK)"),
     "tensorrt": (
         "`model.engine`",
-        "Linux on x86-64, no GPU needed",
-        "a GPU of the compute capability that it was built for",
+        "Linux on x86-64, no GPU needed; or a device, by its own TensorRT",
+        "a GPU of the compute capability that it was built for; or that device",
     ),
 }
 _HEAD = """# Export targets

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def measure(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX or TFLite file.")],
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="An ONNX or TFLite file, or an engine.")
+    ],
     device: DeviceId = "local",
     runtime: Annotated[
         str | None, typer.Option("--runtime", help="Default: the one for the file's suffix.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from edgenas.exporters.calibration import Calibrated, calibrate
 from edgenas.exporters.recipe import Recipe, load_recipe
 from edgenas.lowering.plan import check, node_weights
 from edgenas.lowering.weights import Weights
+
+if TYPE_CHECKING:
+    from edgenas.exporters.place import BuildEntry, Place
 
 Images = npt.NDArray[np.float32]
 """Normalised images, channels first, shape (n, channels, height, width)."""
@@ -92,6 +95,10 @@ class Exporter(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     run_packages: ClassVar[tuple[str, ...]] = ()
     recipe_model: ClassVar[type[Recipe]] = Recipe
+    place: Place | None = None
+    """Where its files are built and run, if that is not here."""
+    built: BuildEntry | None = None
+    """How the file of the last `export` was built, if it was there."""
 
     def __init__(self, recipe: Recipe) -> None:
         if not isinstance(recipe, self.recipe_model):
@@ -109,7 +116,7 @@ class Exporter(ABC):
 
     def unavailable_reason(self) -> str | None:
         """Return why files of this target cannot be written here, or None if they can."""
-        return _first_reason(self.packages)
+        return _first_reason(self.needed_packages)
 
     def unavailable_to_run_reason(self) -> str | None:
         """Return why files of this target cannot be run here, or None if they can."""
@@ -127,10 +134,15 @@ class Exporter(ABC):
         if path.suffix != self.suffix:
             raise ExportError(f"{path}: a file for {self.name} must be called *{self.suffix}")
         check_request(request)
-        for package in self.packages:
+        for package in self.needed_packages:
             extras.require(package)
         write_bytes(path, self.serialise(request))
         return Artifact.of(path)
+
+    @property
+    def needed_packages(self) -> tuple[str, ...]:
+        """The import names that writing as the recipe says needs here."""
+        return self.packages
 
     def expected(self, request: ExportRequest) -> Signature:
         """Return the names and shapes that the file of `request` must have."""

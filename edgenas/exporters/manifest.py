@@ -18,6 +18,7 @@ from edgenas.core.files import write_json
 from edgenas.core.measurement import Coverage
 from edgenas.core.schema import StrictModel
 from edgenas.exporters.base import Exporter, ExportRequest
+from edgenas.exporters.place import BuildEntry
 from edgenas.exporters.validate import Check
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -198,6 +199,7 @@ class CheckEntry(StrictModel):
 class Manifest(StrictModel):
     """The whole document; `not_run` maps what could not be done here to the reason.
 
+    `built` is how an engine came to be that was built on a device.
     A file whose `status` is ``failed`` did not pass all checks and is called ``<name>.failed``.
     """
 
@@ -212,6 +214,7 @@ class Manifest(StrictModel):
     output: OutputEntry
     options: dict[str, Any]
     calibration: CalibrationEntry | None = None
+    built: BuildEntry | None = None
     checks: tuple[CheckEntry, ...]
     predicted_latency: PredictedLatency | None
     measured_latency: MeasuredLatency | None
@@ -254,11 +257,7 @@ def make_manifest(  # noqa: PLR0913
         status=_status(checks),
         target=exporter.name,
         precision=exporter.recipe.precision,
-        file=FileEntry(
-            name=artifact.path.name,
-            sha256=artifact.sha256,
-            n_bytes=artifact.path.stat().st_size,
-        ),
+        file=_file(artifact),
         source=source,
         counts=_counts(request),
         input=_input(exporter, request, stored, crop_share),
@@ -269,6 +268,7 @@ def make_manifest(  # noqa: PLR0913
             class_names=request.class_names,
         ),
         calibration=_calibration(request),
+        built=exporter.built,
         options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},
         checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
         predicted_latency=predicted_latency,
@@ -286,6 +286,11 @@ def _calibration(request: ExportRequest) -> CalibrationEntry | None:
     return CalibrationEntry(
         method=found.method, n_images=found.n_images, sqnr_db=dict(found.sqnr_db)
     )
+
+
+def _file(artifact: Artifact) -> FileEntry:
+    n_bytes = artifact.path.stat().st_size
+    return FileEntry(name=artifact.path.name, sha256=artifact.sha256, n_bytes=n_bytes)
 
 
 def with_checks(manifest: Manifest, more: Sequence[Check]) -> Manifest:

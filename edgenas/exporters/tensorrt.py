@@ -1,13 +1,13 @@
-"""TensorRT-RTX engines, built ahead of time on the CPU for a named GPU generation."""
+"""TensorRT engines: built ahead of time for a named kind of GPU, or on the device that has it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgenas.core.errors import ExportError, choices
 from edgenas.core.extras import require
@@ -21,28 +21,61 @@ from edgenas.exporters.base import (
     Signature,
 )
 from edgenas.exporters.bundle.texts import program
+from edgenas.exporters.place import BuildSettings, Place
 from edgenas.exporters.recipe import Recipe
+from edgenas.exporters.trial import Trial
 from edgenas.lowering.onnx import OPSET, lower
 
+ComputeCapability = Annotated[str, Field(pattern=r"^[0-9]{1,2}\.[0-9]$")]
+"""As NVIDIA names it, e.g. "8.7"."""
+DeviceFolder = Annotated[str, Field(pattern=r"^/")]
+"""An absolute path on the device."""
+
+_NO_PLACE = (
+    "the engine is to be built and run on a device, and none was given: export it with a job, or "
+    "give the exporter a place"
+)
 _DRIVER = Path("/proc/driver/nvidia/version")
 _LOG_LINES = 12  # of an error message; the first errors are the telling ones
 
 
 class TensorRTRecipe(Recipe):
-    """Adds the ONNX operator set on the way, the GPU generation, and whether TF32 may be used.
+    """Adds the ONNX operator set on the way, and where and how the engine is built.
 
-    `compute_capability` is NVIDIA's name of a GPU generation, e.g. ``"8.6"``. TF32 keeps 10 bits
-    of the mantissa, which is not float32.
+    Attributes:
+        opset: of the ONNX model that the engine is built from.
+        build: ``ahead`` by TensorRT-RTX, here, for a named kind of GPU; ``device`` by the device's
+            own TensorRT, for the GPU that it has.
+        runtime: what builds and runs it on the device; by default what the device has.
+        compute_capability: NVIDIA's name of a kind of GPU, e.g. ``"8.6"``: the one to build for, or
+            the one that the device must have.
+        tf32: whether TF32 may be used, which keeps 10 bits of the mantissa and is not float32.
+        timing_cache: whether timings of kernels are kept on the device between builds; a folder
+            there instead of the usual one.
+        build_timeout_s: how long building on the device may take.
     """
 
     opset: int = OPSET
-    compute_capability: str = Field(pattern=r"^[0-9]+\.[0-9]$")
+    build: Literal["ahead", "device"] = "ahead"
+    runtime: Literal["tensorrt", "trtexec"] | None = None
+    compute_capability: ComputeCapability | None = None
     tf32: bool = False
+    timing_cache: bool | DeviceFolder = True
+    build_timeout_s: float = Field(default=1800.0, gt=0)
+
+    @model_validator(mode="after")
+    def _names_its_gpu(self) -> Self:
+        if self.build == "ahead" and self.compute_capability is None:
+            raise ValueError("an engine that is built ahead needs compute_capability")
+        return self
 
 
 @EXPORTERS.add("tensorrt")
 class TensorRTExporter(Exporter):
-    """TensorRT-RTX, batch 1, channels first, weights inside the engine."""
+    """TensorRT, batch 1, channels first, weights inside the engine.
+
+    With a `place` its engines are built and run there; without one they are built ahead of time.
+    """
 
     name: ClassVar[str] = "tensorrt"
     suffix: ClassVar[str] = ".engine"
@@ -51,15 +84,36 @@ class TensorRTExporter(Exporter):
     recipe_model: ClassVar[type[Recipe]] = TensorRTRecipe
     recipe: TensorRTRecipe
 
+    def __init__(self, recipe: Recipe, place: Place | None = None) -> None:
+        super().__init__(recipe)
+        if place is not None and self.recipe.build != "device":
+            raise ExportError("an engine that is built ahead of time is built here, in no place")
+        self.place = place
+
+    @property
+    def needed_packages(self) -> tuple[str, ...]:
+        """Built on the device it needs no TensorRT here."""
+        return ("onnx",) if self.recipe.build == "device" else self.packages
+
+    def unavailable_reason(self) -> str | None:
+        """Return why engines cannot be built, here or in their place."""
+        missing = super().unavailable_reason()
+        if missing or self.recipe.build == "ahead":
+            return missing
+        return _NO_PLACE if self.place is None else self.place.unavailable_reason()
+
     def unavailable_to_run_reason(self) -> str | None:
-        """Return why engines cannot run here."""
+        """Return why engines cannot run, here or in their place."""
+        if self.recipe.build == "device":
+            return _NO_PLACE if self.place is None else None
         missing = super().unavailable_to_run_reason()
         if missing:
             return missing
-        needs = f"the engine needs an NVIDIA GPU of compute capability {self._capability}"
+        capability = self.recipe.compute_capability
+        needs = f"the engine needs an NVIDIA GPU of compute capability {capability}"
         if not _DRIVER.exists():
             return f"{needs}, and this machine has no NVIDIA driver"
-        return f"{needs}, and this version of edgenas does not run engines"
+        return f"{needs}; engines run where they are built, export.tensorrt.build: device"
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the engine, built from the ONNX model of the same network."""
@@ -74,28 +128,55 @@ class TensorRTExporter(Exporter):
             output_name=OUTPUT_NAME,
             opset=self.recipe.opset,
         )
+        self.built = None
+        if self.recipe.build == "device":
+            made = self._place().build(model, self._settings())
+            self.built = made.entry
+            return made.content
         return build_engine(
             model,
-            compute_capability=self._capability,
+            compute_capability=str(self.recipe.compute_capability),
             tf32=self.recipe.tf32,
             expected=self.expected(request),
         )
 
     def signature(self, path: Path) -> Signature:
-        """Refuse: an engine opens on its GPU only. `build_engine` checked its network."""
-        raise ExportError(f"{path} cannot be opened: {self.unavailable_to_run_reason()}")
+        """Return what the engine declares in its place; ahead of time `build_engine` checked it."""
+        return self._tried(path, {}).signature
+
+    def outside_delegate(self, path: Path) -> tuple[str, ...] | None:
+        """Return nothing where engines run: all of an engine runs on the GPU."""
+        return None if self.place is None else ()
 
     def device_program(self) -> str:
         """Return what opens such files on a device."""
         return program("engine_tensorrt.py")
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
-        """Refuse: an engine runs on its GPU only."""
-        raise ExportError(f"{path} cannot run: {self.unavailable_to_run_reason()}")
+        """Run the engine in its place."""
+        return self._tried(path, {"images": images}).logits["images"]
 
-    @property
-    def _capability(self) -> str:
-        return self.recipe.compute_capability
+    def _tried(self, path: Path, images: dict[str, Images]) -> Trial:
+        if self.place is None:
+            raise ExportError(f"{path} cannot run: {self.unavailable_to_run_reason()}")
+        recipe = self.recipe
+        return self.place.try_file(
+            path, images, precision=recipe.precision, timeout_s=recipe.timeout_s
+        )
+
+    def _place(self) -> Place:
+        if self.place is None:
+            raise ExportError(_NO_PLACE)
+        return self.place
+
+    def _settings(self) -> BuildSettings:
+        return BuildSettings(
+            precision=self.recipe.precision,
+            tf32=self.recipe.tf32,
+            compute_capability=self.recipe.compute_capability,
+            timing_cache=self.recipe.timing_cache,
+            timeout_s=self.recipe.build_timeout_s,
+        )
 
 
 def compute_capabilities() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def try_file(
     *,
     timeout_s: float = TIMEOUT_S,
 ) -> Trial:
-    """Open a file in another process and let it answer.
+    """Open a file in another process, in its exporter's place if it has one, and let it answer.
 
     Args:
         exporter: of the file.
@@ -66,7 +66,12 @@ def try_file(
 
     Raises:
         ExportError: the file cannot be opened or run, or the process died or did not end.
+        DeviceError: the place is a device, and it is lost: nothing is known of the file.
     """
+    if exporter.place is not None:
+        return exporter.place.try_file(
+            path, images, precision=exporter.recipe.precision, timeout_s=timeout_s
+        )
     with TemporaryDirectory(prefix="edgenas-trial-") as name:
         folder = Path(name)
         asked = {

@@ -84,7 +84,11 @@ def refusal(path: Path, checks: Sequence[Check], broken: Path) -> ValidationErro
 def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -> list[Check]:
     """Return all checks of `artifact`, failed ones included; touches nothing.
 
-    The file is opened and run in a process of its own (`edgenas.exporters.trial`).
+    The file is opened and run in a process of its own (`edgenas.exporters.trial`), in its
+    exporter's place if it has one.
+
+    Raises:
+        DeviceError: the place is a device, and it is lost: nothing is known of the file.
     """
     content, size = _content(artifact), _size(exporter, artifact)
     if not content.passed:
@@ -100,7 +104,8 @@ def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -
     except ExportError as error:
         opens = Check("opens", passed=False, measured=None, tolerance=None, detail=str(error))
         return [content, opens, *_skipped(IN_TRIAL[1:], "the file does not open and run"), size]
-    opens = Check("opens", True, None, None, "opened and run in a process of its own")
+    where = "in a process of its own" if exporter.place is None else "where it was built"
+    opens = Check("opens", True, None, None, f"opened and run {where}")
     logits = trial.logits[_REFERENCE]
     return [
         content,

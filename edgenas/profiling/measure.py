@@ -142,12 +142,14 @@ def measure_networks(  # noqa: PLR0913
     Raises:
         DeviceError: as `measure_files`.
     """
-    model_format = RUNTIMES.get(runtime).format
+    kind = RUNTIMES.get(runtime)
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths: dict[str, Path] = {}
         for i, row in enumerate(population):
-            path = Path(folder) / f"{i}.{model_format}"
-            path.write_bytes(model_bytes(space.network(row), model_format, precision))
+            path = Path(folder) / f"{i}.{kind.format}"
+            network = space.network(row)
+            content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
+            path.write_bytes(content)
             paths[str(i)] = path
         measured = measure_files(
             device,

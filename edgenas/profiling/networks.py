@@ -213,13 +213,15 @@ class _Run:
     def _visit(self, numbers: Sequence[int]) -> None:
         """Measure some networks, each in a model file of its own, and record them."""
         campaign = self.campaign
-        model_format = RUNTIMES.get(campaign.runtime).format
+        runtime = RUNTIMES.get(campaign.runtime)
         with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
             paths: dict[str, Path] = {}
             for k in numbers:
-                paths[str(k)] = Path(folder) / f"{k}.{model_format}"
+                paths[str(k)] = Path(folder) / f"{k}.{runtime.format}"
                 graph = campaign.space.network(self.networks[self.order[k]])
-                content = model_bytes(graph, model_format, campaign.precision)
+                content = model_bytes(
+                    graph, runtime.format, campaign.precision, symmetric=runtime.symmetric
+                )
                 paths[str(k)].write_bytes(content)
             measured = MEASURES[campaign.source](
                 campaign.device, campaign.runtime, paths, campaign.settings, campaign.precision

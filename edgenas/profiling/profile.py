@@ -216,15 +216,16 @@ def _load(  # noqa: PLR0913
     progress: Progress,
 ) -> None:
     """Write, load and delete one model after the other: disks need not hold them all."""
-    model_format = RUNTIMES.get(runtime).format
+    kind = RUNTIMES.get(runtime)
     named = {key.partition("@")[0]: key for key in keys}
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         done = 0
         for key, graph in workload.graphs():
             if key in named:
                 # A name of its own: an engine may have the file before mapped into its memory.
-                path = Path(folder) / f"{done}.{model_format}"
-                path.write_bytes(model_bytes(graph, model_format, precision))
+                path = Path(folder) / f"{done}.{kind.format}"
+                content = model_bytes(graph, kind.format, precision, symmetric=kind.symmetric)
+                path.write_bytes(content)
                 bench.load(named[key], path)
                 path.unlink()
                 done += 1

@@ -192,8 +192,12 @@ def calibration_networks(space: SearchSpace, settings: ProfileSettings) -> Genes
     return candidates[np.sort(first)][:n]
 
 
-def model_bytes(graph: Graph, model_format: str, precision: str = "float32") -> bytes:
+def model_bytes(
+    graph: Graph, model_format: str, precision: str = "float32", *, symmetric: bool = False
+) -> bytes:
     """Return `graph` with random weights as a model file of `model_format` in `precision`.
+
+    `symmetric` 8 bits are those of runtimes that say so.
 
     Raises:
         UsageError: no lowering writes that format.
@@ -203,4 +207,5 @@ def model_bytes(graph: Graph, model_format: str, precision: str = "float32") -> 
         raise UsageError(
             f"nothing can be profiled as {model_format!r}; formats: {', '.join(LOWERINGS)}"
         )
-    return LOWERINGS[model_format](graph, random_weights(graph), precision=precision)
+    form = {"symmetric": True} if symmetric and precision == "int8" else {}
+    return LOWERINGS[model_format](graph, random_weights(graph), precision=precision, **form)

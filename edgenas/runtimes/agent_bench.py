@@ -262,6 +262,8 @@ class AgentRuntime(Runtime):
     """The installed package that brings the module."""
     packages_there: ClassVar[str]
     """What a device needs that edgenas itself is not installed on, for its Python."""
+    bench: ClassVar[type[AgentBench]] = AgentBench
+    """What is opened: a bench of its own where the engine can do more than others."""
 
     @property
     def extra(self) -> str:  # noqa: D102
@@ -298,7 +300,7 @@ class AgentRuntime(Runtime):
         settings = self.agent_settings(device.resolved, precision)
         client = AgentClient(device, self.name, self.remedy(device), settings)
         try:
-            yield AgentBench(device, self, client, client.hello(timeout_s))
+            yield self.bench(device, self, client, client.hello(timeout_s))
         finally:
             client.close()
 

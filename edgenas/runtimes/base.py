@@ -224,10 +224,14 @@ class Runtime(ABC):
     name: ClassVar[str]
     format: ClassVar[str]
     """The format of the model files that it runs; see `edgenas.core.artifact.FORMATS`."""
+    also: ClassVar[tuple[str, ...]] = ()
+    """Formats of files that it runs beside, and that are made on the device."""
     precisions: ClassVar[tuple[str, ...]]
     """Those in which it runs the files that edgenas writes."""
     returns_outputs: ClassVar[bool] = True
     """Whether its benches can infer: some programs compute on inputs of their own."""
+    symmetric: ClassVar[bool] = False
+    """Whether its 8 bits are signed and symmetric around 0, as TensorRT's are."""
 
     @abstractmethod
     def settings(self, description: DeviceDescription) -> EngineSettings:

@@ -31,6 +31,7 @@ _QUIT_S = 2.0
 _NO_NUMPY = "No module named 'numpy'"
 _SHORTER = {
     "load": "an engine that is built there takes longest: try a smaller model, a higher power mode",
+    "build": "allow it more time, or build a smaller network",
     "visit": "measure fewer runs at once",
 }
 """What helps against a request that takes too long."""

@@ -28,9 +28,9 @@ Model = TypeVar("Model", bound=PlacedModel)
 class ProgramBench(Bench, Generic[Model]):
     """A bench whose models are files on the device; each visit starts the program anew.
 
-    There is no process between two visits: nothing is held in memory then, and nothing can be
-    computed with given inputs. What a bench adds is `load`, which ends with an entry in `_models`,
-    `nodes`, and the two methods below that are abstract.
+    There is no process between two visits: nothing is held in memory then, and as a rule nothing
+    can be computed with given inputs. What a bench adds is `load`, which ends with an entry in
+    `_models`, `nodes`, and the two methods below that are abstract.
     """
 
     comparable: ClassVar[str]

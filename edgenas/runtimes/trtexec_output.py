@@ -15,10 +15,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from edgenas.core.errors import AgentError
+from edgenas.core.errors import AgentError, RefusedError
 
 _STARTED = re.compile(r"^&&&& RUNNING TensorRT\.trtexec \[TensorRT v([0-9]{1,9})\]", re.MULTILINE)
 _PASSED = re.compile(r"^&&&& PASSED TensorRT\.trtexec", re.MULTILINE)
+_FAILED = re.compile(r"^&&&& FAILED TensorRT\.trtexec", re.MULTILINE)
 _PROBLEM = re.compile(r"^(?:\[[\d/:-]+\] )?\[E\] (.+)$", re.MULTILINE)
 _SECONDS = r"([0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?) sec"
 _BUILT = re.compile(rf"\[I\] Engine built in {_SECONDS}")
@@ -38,15 +39,18 @@ class TrtexecLog:
     load_ms: float | None
 
 
-def parse_log(text: str) -> TrtexecLog:
+def parse_log(text: str, *, n_problems: int = _N_PROBLEMS) -> TrtexecLog:
     """Return what the tool printed about a run that succeeded.
 
     Raises:
+        RefusedError: it said that it failed; the message has its first `n_problems`.
         AgentError: it did not say that it passed, or printed times that cannot be.
     """
     if _PASSED.search(text) is None:
-        problems = _PROBLEM.findall(text)[:_N_PROBLEMS] or text.strip().splitlines()[-_N_PROBLEMS:]
-        raise AgentError(f"trtexec did not pass: {' / '.join(problems) or 'it printed nothing'}")
+        kind = AgentError if _FAILED.search(text) is None else RefusedError
+        problems = list(dict.fromkeys(_PROBLEM.findall(text)))[:n_problems]
+        problems = problems or text.strip().splitlines()[-n_problems:]
+        raise kind(f"trtexec did not pass: {' / '.join(problems) or 'it printed nothing'}")
     return TrtexecLog(
         build_ms=_milliseconds(_BUILT, text),
         load_ms=_milliseconds(_LOADED, text),

@@ -29,11 +29,13 @@ from edgenas.evaluators.predictors import AccuracyPredictor, load_predictor
 from edgenas.evaluators.tabular import TabularValues
 from edgenas.exporters import EXPORTERS, Exporter
 from edgenas.exporters import get as get_exporter
-from edgenas.exporters.tensorrt import TensorRTRecipe, compute_capabilities
+from edgenas.exporters.recipe import Recipe
+from edgenas.exporters.tensorrt import TensorRTExporter, TensorRTRecipe, compute_capabilities
 from edgenas.hardware.device import Device, load_device
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.profiling.conditions import conditions_of
 from edgenas.profiling.energy import power_of
+from edgenas.profiling.engine_place import DevicePlace, engine_runtime
 from edgenas.runtimes import RUNTIMES, Runtime
 from edgenas.runtimes.base import runtimes_on
 from edgenas.spaces.base import SearchSpace
@@ -88,24 +90,44 @@ class Run:
         for target in self.job.export.targets:
             exporter = get_exporter(target, self.job.device.precision)
             if target == "tensorrt":
-                changes = self.job.export.tensorrt.model_dump(exclude_none=True)
-                exporter = type(exporter)(exporter.recipe.model_copy(update=changes))
+                exporter = self._tensorrt(exporter.recipe)
             found[target] = exporter
         return found
+
+    def _tensorrt(self, recipe: Recipe) -> Exporter:
+        """Return the exporter of engines, built where the job says.
+
+        Raises:
+            UsageError: the device is to build them and has no TensorRT by its description.
+        """
+        section = self.job.export.tensorrt
+        changes = section.model_dump(exclude_none=True)
+        if section.build != "device":
+            return TensorRTExporter(recipe.model_copy(update=changes))
+        changes["compute_capability"] = section.compute_capability
+        runtime = engine_runtime(self.device, section.runtime, self.job.device.runtime)
+        place = DevicePlace(self.device, runtime)
+        return TensorRTExporter(recipe.model_copy(update={**changes, "runtime": runtime}), place)
 
     @cached_property
     def runtimes(self) -> tuple[str, ...]:
         """The runtime of the objective, then those that run the exported files."""
-        formats = {FORMATS[exporter.suffix] for exporter in self.exporters.values()}
         found = runtimes_on(self.device.description)
-        others = [name for name in found if RUNTIMES.get(name).format in formats]
+        others = [name for name in found if any(self._runs(name, one) for one in self.exporters)]
         return tuple(dict.fromkeys((self.job.device.runtime, *others)))
 
     def runtime_of(self, target: str) -> str | None:
         """Return the runtime that times the files of `target`, None if there is none."""
-        wanted = FORMATS[self.exporters[target].suffix]
-        fitting = [name for name in self.runtimes if RUNTIMES.get(name).format == wanted]
-        return fitting[0] if fitting else None
+        return next((name for name in self.runtimes if self._runs(name, target)), None)
+
+    def _runs(self, runtime: str, target: str) -> bool:
+        """Return whether a runtime runs the files of a target: engines, the one that built them."""
+        exporter, kind = self.exporters[target], RUNTIMES.get(runtime)
+        if exporter.place is not None:
+            return exporter.place.runtime == runtime
+        if kind.symmetric and exporter.recipe.precision == "int8":
+            return False  # other files have ONNX Runtime's 8 bits
+        return kind.format == FORMATS[exporter.suffix]
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:
@@ -367,9 +389,10 @@ class Run:
 
     def _check_gpu(self) -> None:
         """Refuse to build for GPUs that TensorRT does not know, now and not after training."""
-        known = compute_capabilities()
         recipe = self.exporters["tensorrt"].recipe
-        asked = recipe.compute_capability if isinstance(recipe, TensorRTRecipe) else ""
+        if not isinstance(recipe, TensorRTRecipe) or recipe.build != "ahead":
+            return
+        known, asked = compute_capabilities(), str(recipe.compute_capability)
         if asked not in known:
             raise ExportError(
                 f"export.tensorrt: the installed TensorRT builds no engines for compute "

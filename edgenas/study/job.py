@@ -20,6 +20,7 @@ from edgenas.profiling.whole_networks import NetworkSettings
 from edgenas.profiling.workload import MISSING_NETWORKS, ProfileSettings
 from edgenas.spaces.base import SearchSpace
 from edgenas.study.job_differentiable import DifferentiableSection
+from edgenas.study.job_export import ExportSection, FinalistsSection
 from edgenas.study.job_texts import (
     AspectName,
     ConstraintText,
@@ -189,33 +190,6 @@ class SearchSection(StrictModel):
     def searcher(self) -> str:
         """The name of the searcher that proposes candidates."""
         return self.algorithm or (DEFAULT if self.differentiable is None else PROBABILITIES)
-
-
-class FinalistsSection(StrictModel):
-    """Members of the front whose files are made and measured before one is picked.
-
-    What a search knows of a network is its accuracy in float32 and its predicted latency. Finalists
-    are judged by the accuracy and the measured latency of their files.
-    """
-
-    n: int | None = Field(default=None, ge=0)
-    """How many; by default none in float32, where the file is the network, and else 8."""
-    n_validation_images: int | None = Field(default=None, ge=1)
-    """The accuracy of their files is taken on this many; by default on as many as the search's."""
-
-
-class TensorrtSection(StrictModel):
-    """For which GPU the TensorRT engine is built."""
-
-    compute_capability: str | None = Field(default=None, pattern=r"^[0-9]{1,2}\.[0-9]$")
-    """As NVIDIA names it, e.g. "8.7"; by default that of the export recipe."""
-
-
-class ExportSection(StrictModel):
-    """Which files to write."""
-
-    targets: tuple[str, ...] = Field(default=("onnx", "tflite"), min_length=1)
-    tensorrt: TensorrtSection = TensorrtSection()
 
 
 class MeasureSection(StrictModel):

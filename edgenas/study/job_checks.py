@@ -13,6 +13,7 @@ from edgenas.core.extras import unavailable_reason
 from edgenas.costs.kinds import KIND_OF, column_of
 from edgenas.costs.model import CostModel
 from edgenas.oneshot.mixed.drawn import drawn_genes
+from edgenas.runtimes import RUNTIMES
 from edgenas.searchers import SEARCHERS, SearchProblem, make_searcher
 from edgenas.spaces.fold import COUNTS
 from edgenas.study import optuna_searcher  # noqa: F401  # registers itself
@@ -36,6 +37,7 @@ def check_job(run: Run) -> None:
     _check_confidences(run)
     _check_searcher(run)
     _check_differentiable(run)
+    _check_engines(run)
 
 
 def searcher_settings(job: Job) -> dict[str, Any]:
@@ -166,6 +168,22 @@ def _check_differentiable(run: Run) -> None:
         raise UsageError(
             f"search.n_evaluations is {n}, and {n_limits} budgets are swept: each has its most "
             f"likely network to be evaluated, so {n_limits} at least"
+        )
+
+
+def _check_engines(run: Run) -> None:
+    """Refuse 8 bits on TensorRT without a file that has TensorRT's.
+
+    Raises:
+        UsageError: no target of the job is an engine that its runtime builds.
+    """
+    own, precision = run.job.device.runtime, run.job.device.precision
+    if precision != "int8" or not RUNTIMES.get(own).symmetric:
+        return
+    if all(run.runtime_of(target) != own for target in run.exporters):
+        raise UsageError(
+            f"device: {own} in int8 runs engines alone, as its 8 bits are its own; write export: "
+            "{targets: [tensorrt], tensorrt: {build: device}}"
         )
 
 

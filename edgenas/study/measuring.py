@@ -42,7 +42,7 @@ def runtime_for(artifact: Artifact, device: Device, runtime: str | None) -> str:
     if runtime is not None:
         RUNTIMES.get(runtime)
     there = runtimes_on(device.description)
-    fitting = [name for name in there if RUNTIMES.get(name).format == artifact.format]
+    fitting = [name for name in there if artifact.format in _formats(name)]
     chosen = runtime or (fitting[0] if fitting else "")
     if chosen not in fitting:
         raise UsageError(
@@ -50,6 +50,11 @@ def runtime_for(artifact: Artifact, device: Device, runtime: str | None) -> str:
             f"{', '.join(fitting) or 'none'}"
         )
     return chosen
+
+
+def _formats(runtime: str) -> tuple[str, ...]:
+    kind = RUNTIMES.get(runtime)
+    return (kind.format, *kind.also)
 
 
 def measure_model(  # noqa: PLR0913
@@ -67,7 +72,7 @@ def measure_model(  # noqa: PLR0913
     """Time a model file on a device, and measure what else is asked for.
 
     Args:
-        model: an ONNX or TFLite file.
+        model: an ONNX or TFLite file, or a TensorRT engine of the device's own.
         device: where to measure; held for all of it.
         runtime: which engine; by default the one for the file's suffix.
         precision: of the file; an engine that builds its own from it has to know.

@@ -99,4 +99,4 @@ def test_why_it_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     assert "compute capability 8.6" in reason
     assert "no NVIDIA driver" in reason
     driver.touch()
-    assert "does not run engines" in str(get("tensorrt").unavailable_to_run_reason())
+    assert "run where they are built" in str(get("tensorrt").unavailable_to_run_reason())

@@ -92,7 +92,7 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
     """
     fake = FakeBench()
     monkeypatch.setattr(profile_module, "open_bench", fake.open)
-    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, *_: repr(graph).encode())
+    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode())
     monkeypatch.setattr(profile_module, "_CHUNK_S", 0.0)
     return fake
 

@@ -18,7 +18,6 @@ from edgenas.hardware.device import load_device
 from edgenas.profiling.file_checks import IN_DEVICE, OPENS, check_on_device
 from edgenas.runtimes.benchmark_model import BenchmarkModel
 from edgenas.runtimes.onnxruntime import OnnxRuntime
-from edgenas.runtimes.trtexec import Trtexec
 from edgenas.testing.exporter import small_request
 
 RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
@@ -144,4 +143,3 @@ def test_programs_that_return_nothing_are_told_and_fail_no_file(
     assert "returns no outputs" in found["device_values"].detail
     assert found["device_load"].passed is True
     assert not BenchmarkModel.returns_outputs
-    assert not Trtexec.returns_outputs

@@ -87,7 +87,9 @@ class FakeMeasures:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMeasures:
     fake = FakeMeasures()
     monkeypatch.setattr(networks_module, "open_bench", fake.open)
-    monkeypatch.setattr(networks_module, "model_bytes", lambda graph, *_: repr(graph).encode())
+    monkeypatch.setattr(
+        networks_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode()
+    )
     for source in MEASURES:
         monkeypatch.setitem(whole_networks.MEASURES, source, fake.measure(source))
     monkeypatch.setattr(retrying, "_RETRY_S", (0.0,))
@@ -369,7 +371,7 @@ def test_operators_get_costs_that_predict_networks(
 ) -> None:
     truth: dict[bytes, float] = {}
 
-    def graph_bytes(graph: Any, *_: Any) -> bytes:
+    def graph_bytes(graph: Any, *_: Any, **__: Any) -> bytes:
         content = repr(graph).encode()
         truth[content] = 5 + sum(price(node) for node in ops_of[content])
         return content

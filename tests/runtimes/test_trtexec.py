@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError
-from edgenas.core.schema import dump_yaml
 from edgenas.hardware.connectors.base import Completed
 from edgenas.hardware.device import Device, load_device
 from edgenas.runtimes import RUNTIMES, open_bench
@@ -24,8 +22,8 @@ from edgenas.runtimes.trtexec_output import (
     parse_times,
     parse_version,
 )
+from tests.runtimes.boards import trtexec_board
 
-PROGRAM = Path(__file__).with_name("trtexec_program.py")
 Describe = Callable[..., Device]
 
 
@@ -35,19 +33,7 @@ def describe(tmp_path: Path) -> Iterator[Describe]:
     devices: list[Device] = []
 
     def write(version: int = 8401, fault: str = "none", **settings: Any) -> Device:
-        tool = tmp_path / "trtexec"
-        arguments = f"{sys.executable} -IS {PROGRAM} {version} {fault}"
-        tool.write_text(f'#!/bin/sh\necho "$@" >>"{tmp_path}/calls"\nexec {arguments} "$@"\n')
-        tool.chmod(0o755)
-        document = {
-            "schema_version": 1,
-            "id": "board",
-            "description": "a board",
-            "connector": {"kind": "local"},
-            "runtimes": {"trtexec": {"program": str(tool), **settings}},
-        }
-        (tmp_path / "board.yaml").write_text(dump_yaml(document))
-        devices.append(load_device(tmp_path / "board.yaml"))
+        devices.append(load_device(trtexec_board(tmp_path, version, fault, **settings)))
         return devices[-1]
 
     yield write
@@ -218,7 +204,7 @@ def test_what_cannot_be_done_is_refused(
             bench.load("b", other)
         with pytest.raises(AgentError, match="is no ONNX file"):
             bench.load("b", broken)
-        with pytest.raises(AgentError, match="inputs of its own"):
+        with pytest.raises(AgentError, match="the inputs are"):
             bench.infer("a", {})
         with pytest.raises(AgentError, match="holds no memory"):
             bench.memory_kib()
@@ -242,7 +228,8 @@ def test_a_device_must_have_the_tool(describe: Describe) -> None:
 def test_the_runtime_says_what_it_is() -> None:
     runtime = RUNTIMES.get("trtexec")()
     assert (runtime.name, runtime.format, runtime.extra) == ("trtexec", "onnx", "onnx")
-    assert "int8" not in runtime.precisions  # ours is unsigned, TensorRT's is signed
+    assert runtime.also == ("tensorrt",)
+    assert runtime.symmetric  # signed 8 bits around 0
 
 
 LATER = {"h2dMs": 0.1, "computeMs": 1.0, "d2hMs": 0.1, "latencyMs": 1.2}

@@ -199,6 +199,10 @@ def test_unknown_top_level_key_and_all_problems_at_once(tmp_path: Path) -> None:
         ("training: {epochs: many}\n", 4, "integer"),
         ("name: [x]\n", 4, "there twice"),
         ("export:\n  tensorrt: {compute_capability: sm_87}\n", 5, "compute_capability"),
+        ("export:\n  tensorrt: {build: there}\n", 5, "device"),
+        ("export:\n  tensorrt: {runtime: trtexec}\n", 5, "without build: device"),
+        ("export:\n  tensorrt: {build: ahead, timing_cache: false}\n", 5, "says nothing"),
+        ("export:\n  tensorrt: {build: device, timing_cache: here}\n", 5, "timing_cache"),
     ],
 )
 def test_wrong_values_name_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:

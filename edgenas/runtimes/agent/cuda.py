@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgenas.runtimes.agent.frames import RefusalError
+from edgenas.runtimes.agent.frames import Json, RefusalError
 
 _LIBRARIES = (
     "libcudart.so",
@@ -17,6 +17,9 @@ _LIBRARIES = (
     "libcudart.so.10.2",
 )
 _TO_DEVICE, _TO_HOST = 1, 2
+_MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapability...
+_NAME_BYTES = 256  # with which every version of cudaDeviceProp begins
+_PROPERTIES_BYTES = 1 << 14  # more than any version has
 
 
 def open_library() -> Any:
@@ -34,6 +37,32 @@ def open_library() -> Any:
         "missing_engine",
         f"no CUDA runtime: none of {', '.join(_LIBRARIES)} loads; is it on LD_LIBRARY_PATH?",
     )
+
+
+def gpu(library: Any) -> Json:
+    """Return the name and the compute capability of the GPU that this process computes on.
+
+    Raises:
+        RefusalError: there is none that can be used.
+    """
+    library.cudaGetErrorString.restype = ctypes.c_char_p
+    index = ctypes.c_int()
+    _ask(library, library.cudaGetDevice(ctypes.byref(index)))
+    numbers = []
+    for attribute in (_MAJOR, _MINOR):
+        number = ctypes.c_int()
+        _ask(library, library.cudaDeviceGetAttribute(ctypes.byref(number), attribute, index))
+        numbers.append(number.value)
+    properties = ctypes.create_string_buffer(_PROPERTIES_BYTES)
+    _ask(library, library.cudaGetDeviceProperties(properties, index))
+    name = properties.raw[:_NAME_BYTES].partition(b"\0")[0].decode(errors="replace").strip()
+    return {"name": name, "compute_capability": "{}.{}".format(*numbers)}
+
+
+def _ask(library: Any, status: int) -> None:
+    if status != 0:
+        message = library.cudaGetErrorString(status).decode(errors="replace")
+        raise RefusalError("gpu", f"no GPU can be used: CUDA error {status}: {message}")
 
 
 class Cuda:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 from importlib import metadata
-from typing import Any, Callable, NamedTuple
+from typing import Any, NamedTuple
 
-from edgenas.runtimes.agent.frames import Json, RefusalError
+from edgenas.runtimes.agent.frames import RefusalError
 from edgenas.runtimes.agent.litert_models import LiteRtModel
 from edgenas.runtimes.agent.model import Model
 from edgenas.runtimes.agent.onnx_models import OnnxRuntimeModel
@@ -18,7 +18,7 @@ class Engine(NamedTuple):
 
     module: str
     distributions: tuple[str, ...]
-    model: Callable[[Any, Json, str], Model]
+    model: type[Model]
 
 
 ENGINES: dict[str, tuple[Engine, ...]] = {
@@ -47,7 +47,7 @@ class Loaded(NamedTuple):
     module: Any
     distribution: str
     version: str
-    model: Callable[[Any, Json, str], Model]
+    model: type[Model]
 
 
 def load(name: str) -> Loaded:

@@ -27,6 +27,20 @@ class Model(ABC):
     """The bare engine call that is timed."""
 
     @abstractmethod
+    def __init__(self, engine: Any, settings: Json, path: str) -> None:
+        """Load the file `path` into an imported engine."""
+
+    @staticmethod
+    def gpu() -> Json:
+        """Return the name and the compute capability of the GPU that the engine computes on."""
+        raise RefusalError("gpu", "this engine computes on no GPU of its own")
+
+    @staticmethod
+    def build(engine: Any, settings: Json, request: Json) -> Json:
+        """Build an engine file, and return what came of it."""
+        raise RefusalError("build", "this engine has no files of its own")
+
+    @abstractmethod
     def fill(self) -> None:
         """Make the inputs for timing."""
 

@@ -57,6 +57,8 @@ class Agent:
             "sample": self._sample,
             "readings": self._readings,
             "infer": self._infer,
+            "gpu": lambda request: self._engine.model.gpu(),
+            "build": self._build,
             "nodes": lambda request: {"nodes": self._model(request["key"]).nodes()},
             "memory": lambda request: _memory(),
         }
@@ -80,6 +82,7 @@ class Agent:
         self._affinity = process.pin(settings["affinity"], settings["threads"])
         engine = engines.load(request["runtime"])
         self._open: Callable[[str], Model] = partial(engine.model, engine.module, settings)
+        self._engine, self._settings = engine, settings
         self._greeted = True
         gc.freeze()  # what was imported stays; collecting must not walk over it
         return {
@@ -132,6 +135,21 @@ class Agent:
             "delegated": model.delegated,
             "outside": model.outside,
         }
+
+    def _build(self, request: Json) -> Json:
+        """Build an engine file from a model file; nothing is loaded by it."""
+        if not Path(request["path"]).is_file():
+            raise RefusalError("model", f"no such file on the device: {request['path']}")
+        gc.collect()
+        settings = {**self._settings, "tf32": request["tf32"]}
+        try:
+            return self._engine.model.build(self._engine.module, settings, request)
+        except RefusalError:
+            raise
+        except MemoryError as error:
+            raise RefusalError("memory", "the device is out of memory") from error
+        except Exception as error:
+            raise RefusalError("build", f"{type(error).__name__}: {error}") from error
 
     def _unload(self, request: Json) -> Json:
         self._model(request["key"])

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from edgenas.runtimes.agent import cuda
-from edgenas.runtimes.agent.frames import Arrays, Json, RefusalError
+from edgenas.runtimes.agent.frames import Arrays, Json
 from edgenas.runtimes.agent.model import Model, described, noise
+from edgenas.runtimes.agent.tensorrt_build import build_file, built
+from edgenas.runtimes.agent.tensorrt_log import log_of, refusal
 
 _DTYPES = {
     "FLOAT": "float32",
@@ -26,8 +28,6 @@ _DTYPES = {
     "BOOL": "bool",
 }
 """TensorRT's types; its own table of them does not work with every numpy (8.5 with 1.24)."""
-_ALLOWED = {"float16": ("FP16",), "int8": ("INT8",)}
-"""What a builder without strong typing must be allowed for a file of a precision."""
 
 
 class TensorRtModel(Model):
@@ -38,19 +38,31 @@ class TensorRtModel(Model):
 
     def __init__(self, engine: Any, settings: Json, path: str) -> None:
         self._trt = engine
-        self._logger = engine.Logger(engine.Logger.WARNING)
+        log = log_of(engine)
         start = time.perf_counter_ns()
         content = Path(path).read_bytes()
         if path.endswith(".onnx"):
-            content = _built(engine, self._logger, settings, content)
+            content = built(engine, settings, content)
             self.build_ms = (time.perf_counter_ns() - start) / 1e6
-        self._engine = engine.Runtime(self._logger).deserialize_cuda_engine(content)
+        log.lines.clear()
+        self._runtime = engine.Runtime(log)  # which has to live as long as its engines
+        self._engine = self._runtime.deserialize_cuda_engine(content)
         if self._engine is None:
-            raise RefusalError("model", "TensorRT cannot open the engine: it is of another version "
-                               "of TensorRT or of another kind of GPU")  # fmt: skip
+            raise refusal("model", "TensorRT cannot open the engine: it is damaged, of another "
+                          "version of TensorRT or of another kind of GPU", log)  # fmt: skip
         self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise refusal("memory", "TensorRT has opened the engine and cannot run it", log)
         self._cuda = cuda.Cuda(cuda.open_library())
         self.outside = []
+
+    @staticmethod
+    def gpu() -> Json:  # noqa: D102
+        return cuda.gpu(cuda.open_library())
+
+    @staticmethod
+    def build(engine: Any, settings: Json, request: Json) -> Json:  # noqa: D102
+        return build_file(engine, settings, request)
 
     def fill(self) -> None:  # noqa: D102
         trt, engine = self._trt, self._engine
@@ -114,32 +126,3 @@ def _array(engine: Any, name: str) -> np.ndarray[Any, Any]:
     """Return noise of a tensor's shape and type: the fixed input, or the place of an output."""
     kind = str(engine.get_tensor_dtype(name)).rpartition(".")[2]
     return noise(name, tuple(engine.get_tensor_shape(name)), _DTYPES.get(kind))
-
-
-def _built(trt: Any, logger: Any, settings: Json, content: bytes) -> bytes:
-    """Return the engine of an ONNX file.
-
-    Types are those of the file. A version without strong typing (before 10) would take others if
-    it were allowed them; it is allowed what the precision needs, and float32 needs nothing.
-    """
-    builder = trt.Builder(logger)
-    creation = trt.NetworkDefinitionCreationFlag
-    typed = hasattr(creation, "STRONGLY_TYPED")  # where not, shapes are asked to hold the batch
-    flag = creation.STRONGLY_TYPED if typed else creation.EXPLICIT_BATCH
-    network = builder.create_network(1 << int(flag))
-    parser = trt.OnnxParser(network, logger)
-    if not parser.parse(content):
-        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise RefusalError("model", f"TensorRT cannot parse the ONNX file: {'; '.join(errors)}")
-    config = builder.create_builder_config()
-    if not typed:
-        for name in _ALLOWED.get(settings["precision"], ()):
-            config.set_flag(getattr(trt.BuilderFlag, name))
-    if not settings["tf32"]:
-        config.clear_flag(trt.BuilderFlag.TF32)
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    engine = builder.build_serialized_network(network, config)
-    if engine is None:
-        raise RefusalError("model", "TensorRT cannot build the engine; its reason is on the error "
-                           "output")  # fmt: skip
-    return bytes(engine)

@@ -31,7 +31,13 @@ from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.picking import Upper, pick, points
 from edgenas.study.steps.search import read_front
-from edgenas.study.steps.written import file_accuracy, inputs_of, own_exporter, request_of
+from edgenas.study.steps.written import (
+    file_accuracy,
+    inputs_of,
+    own_exporter,
+    request_of,
+    unanswered_reason,
+)
 
 FINALISTS = "finalists/finalists.json"
 _N_COMPARED = 64
@@ -174,7 +180,7 @@ def _measured(
     for i, member in enumerate(members):
         progress("finalists: writing and running files", i, len(members))
         name = member.arch.id
-        path = folder / f"{name}{own_exporter(run).suffix}"
+        path = folder / f"{name}{_suffix(run)}"
         accuracy, error = None, None
         try:
             accuracy = _write(run, member, path)
@@ -199,6 +205,13 @@ def _measured(
     ]
 
 
+def _suffix(run: Run) -> str:
+    """Return that of the files: where weights are random, they are those of tables."""
+    if run.shares_weights:
+        return own_exporter(run).suffix
+    return f".{RUNTIMES.get(run.job.device.runtime).format}"
+
+
 def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     """Write a member's file and return what it gets right.
 
@@ -213,7 +226,8 @@ def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     if not run.shares_weights:
         runtime = RUNTIMES.get(run.job.device.runtime)
         network = run.space.network(member.arch.row)
-        path.write_bytes(model_bytes(network, runtime.format, run.job.device.precision))
+        precision, symmetric = run.job.device.precision, runtime.symmetric
+        path.write_bytes(model_bytes(network, runtime.format, precision, symmetric=symmetric))
         return None
     from edgenas.oneshot.calibration import calibrate, calibration_of
     from edgenas.oneshot.supernet import extract
@@ -225,7 +239,7 @@ def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     part = validation.take(np.sort(order[: _n_images(run)]))
     inputs = inputs_of(run, module, part)
     exporter.export(request_of(run, module, inputs[:_N_COMPARED]), path)
-    if not run.dataset.is_labelled or exporter.unavailable_to_run_reason():
+    if not run.dataset.is_labelled or unanswered_reason(exporter):
         return None
     return file_accuracy(exporter, path, inputs, part.labels.astype(np.int64))
 

@@ -92,13 +92,14 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     path = measured_path(run, runtime)
     if _subject(path) == digest_of(subject):
         return path
-    model_format = RUNTIMES.get(runtime).format
+    kind = RUNTIMES.get(runtime)
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths = dict(files)
         for member in members:
-            paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{model_format}"
+            paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{kind.format}"
             network = run.space.network(member.arch.row)
-            paths[member.arch.id].write_bytes(model_bytes(network, model_format, precision))
+            content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
+            paths[member.arch.id].write_bytes(content)
         measured = measure_files(
             run.device,
             runtime,

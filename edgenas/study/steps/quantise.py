@@ -26,6 +26,7 @@ from edgenas.study.steps.written import (
     inputs_of,
     own_exporter,
     request_of,
+    unanswered_reason,
 )
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _reason(run: Run) -> str | None:
         return "the images have no labels"
     if run.job.training.weights is not None and not run.job.finetune.epochs:
         return "weights that were imported are not trained"
-    return own_exporter(run).unavailable_to_run_reason()
+    return unanswered_reason(own_exporter(run))
 
 
 def _inputs(run: Run) -> dict[str, Any]:

@@ -31,8 +31,8 @@ def own_exporter(run: Run) -> Exporter:
         ExportError: no exporter writes what the runtime runs.
     """
     wanted = RUNTIMES.get(run.job.device.runtime).format
-    for exporter in run.exporters.values():
-        if FORMATS[exporter.suffix] == wanted:
+    for target, exporter in run.exporters.items():
+        if run.runtime_of(target) == run.job.device.runtime:
             return exporter
     for name in EXPORTERS.names():
         if FORMATS[EXPORTERS.get(name).suffix] == wanted:
@@ -83,6 +83,14 @@ def calibration_images(run: Run, module: GraphModule) -> Images | None:
     train = run.dataset.train
     order = np.random.default_rng(0).permutation(len(train))[:n_images]
     return inputs_of(run, module, train.take(order))
+
+
+def unanswered_reason(exporter: Exporter) -> str | None:
+    """Return why a file's accuracy on the validation images is not taken, None if it can be."""
+    place = exporter.place
+    if place is not None and place.most_test_images is not None:
+        return f"{place.runtime} starts anew for each image, which takes too long for all"
+    return exporter.unavailable_to_run_reason()
 
 
 def file_accuracy(

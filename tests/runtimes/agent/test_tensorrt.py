@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from edgenas.core.extras import require, unavailable_reason
-from edgenas.lowering import onnx
-from edgenas.lowering.weights import random_weights
+from edgenas.profiling.workload import model_bytes
 from edgenas.runtimes.agent import cuda
 from edgenas.runtimes.agent.frames import RefusalError
-from edgenas.runtimes.agent.tensorrt_models import TensorRtModel, _built
+from edgenas.runtimes.agent.tensorrt_build import built
+from edgenas.runtimes.agent.tensorrt_models import TensorRtModel
 from edgenas.runtimes.tensorrt import TensorRt
 from edgenas.testing.space_contract import width_space
 
@@ -137,7 +137,7 @@ def tensorrt(
     )
     return SimpleNamespace(
         made=made,
-        Logger=type("Logger", (), {"WARNING": 2, "__init__": lambda self, level: None}),
+        ILogger=type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2}),
         Runtime=lambda logger: SimpleNamespace(
             deserialize_cuda_engine=lambda content: engine if opens else None
         ),
@@ -241,18 +241,22 @@ def test_a_type_that_numpy_has_not_is_refused(library: CudaRuntime, onnx_path: P
 @pytest.mark.skipif(
     unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
 )
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("precision", TensorRt.precisions)
 def test_tensorrt_itself_builds_the_precisions_that_the_runtime_has(precision: str) -> None:
-    trt = require("tensorrt_rtx")
     space = width_space()
     graph = space.network(space.smallest())
-    content = onnx.lower(graph, random_weights(graph), precision=precision)
-    settings = {**SETTINGS, "precision": precision}
-    if precision in TensorRt.precisions:
-        assert _built(trt, trt.Logger(trt.Logger.ERROR), settings, content)
-    else:
-        with pytest.raises(RefusalError, match="Non-zero zero point is not supported"):
-            _built(trt, trt.Logger(trt.Logger.INTERNAL_ERROR), settings, content)
+    content = model_bytes(graph, "onnx", precision, symmetric=TensorRt.symmetric)
+    assert built(require("tensorrt_rtx"), {**SETTINGS, "precision": precision}, content)
+
+
+@pytest.mark.skipif(
+    unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
+)
+def test_tensorrt_itself_refuses_the_8_bits_of_others() -> None:
+    space = width_space()
+    content = model_bytes(space.network(space.smallest()), "onnx", "int8")
+    with pytest.raises(RefusalError, match="Non-zero zero point is not supported"):
+        built(require("tensorrt_rtx"), {**SETTINGS, "precision": "int8"}, content)
 
 
 def test_an_engine_is_opened_as_it_is(library: CudaRuntime, tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def test_an_engine_is_opened_as_it_is(library: CudaRuntime, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "options", "message"),
     [
-        (b"broken", {}, "cannot parse the ONNX file: no operator Foo"),
+        (b"broken", {}, r"cannot parse the ONNX file:\n  no operator Foo"),
         (b"impossible", {}, "cannot build the engine"),
         (b"network", {"opens": False}, "another version of TensorRT or of another kind of GPU"),
     ],
