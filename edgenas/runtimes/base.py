@@ -233,6 +233,11 @@ class Runtime(ABC):
     symmetric: ClassVar[bool] = False
     """Whether its 8 bits are signed and symmetric around 0, as TensorRT's are."""
 
+    @classmethod
+    def runs(cls, model_format: str | None) -> bool:
+        """Return whether it runs files of a format."""
+        return model_format in (cls.format, *cls.also)
+
     @abstractmethod
     def settings(self, description: DeviceDescription) -> EngineSettings:
         """Return the settings of this runtime on a device."""

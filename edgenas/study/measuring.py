@@ -42,7 +42,7 @@ def runtime_for(artifact: Artifact, device: Device, runtime: str | None) -> str:
     if runtime is not None:
         RUNTIMES.get(runtime)
     there = runtimes_on(device.description)
-    fitting = [name for name in there if artifact.format in _formats(name)]
+    fitting = [name for name in there if RUNTIMES.get(name).runs(artifact.format)]
     chosen = runtime or (fitting[0] if fitting else "")
     if chosen not in fitting:
         raise UsageError(
@@ -50,11 +50,6 @@ def runtime_for(artifact: Artifact, device: Device, runtime: str | None) -> str:
             f"{', '.join(fitting) or 'none'}"
         )
     return chosen
-
-
-def _formats(runtime: str) -> tuple[str, ...]:
-    kind = RUNTIMES.get(runtime)
-    return (kind.format, *kind.also)
 
 
 def measure_model(  # noqa: PLR0913

@@ -20,7 +20,6 @@ from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
 from edgenas.runtimes import RUNTIMES
-from edgenas.runtimes.agent_bench import AgentRuntime
 from edgenas.runtimes.base import runtimes_on
 from edgenas.study.verify_file import findings_of
 
@@ -80,7 +79,7 @@ def _runtime(device: Device, manifest: Manifest, path: Path) -> str | None:
     """Return the runtime that timed the file before, or the first on the device that can."""
     there = runtimes_on(device.description)
     wanted = FORMATS.get(path.suffix)
-    fitting = [name for name in there if RUNTIMES.get(name).format == wanted]
+    fitting = [name for name in there if RUNTIMES.get(name).runs(wanted)]
     measured = manifest.measured_latency
     if measured is not None and measured.runtime in fitting:
         return measured.runtime
@@ -91,7 +90,7 @@ def _answers(
     device: Device, runtime: str, exporter: Exporter, path: Path, contents: Contents
 ) -> list[Finding]:
     """Return what the device's own engine makes of the file, compared as a run does it."""
-    if not issubclass(RUNTIMES.get(runtime), AgentRuntime):
+    if not RUNTIMES.get(runtime).returns_outputs:
         # Programs such as benchmark_model compute on inputs of their own.
         text = f"{runtime} on {device.id} returns no outputs; run check/check.py there"
         return [Finding("device_values", None, "the logits of the device's engine", text)]

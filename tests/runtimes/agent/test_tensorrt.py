@@ -137,6 +137,7 @@ def tensorrt(
     )
     return SimpleNamespace(
         made=made,
+        Logger=type("Logger", (), {"WARNING": 2, "__init__": lambda self, level: None}),
         ILogger=type("ILogger", (), {"INTERNAL_ERROR": 0, "ERROR": 1, "WARNING": 2}),
         Runtime=lambda logger: SimpleNamespace(
             deserialize_cuda_engine=lambda content: engine if opens else None
