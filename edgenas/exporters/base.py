@@ -68,9 +68,11 @@ class Signature:
 
 
 class Exporter(ABC):
-    """Writes one target's files.
+    """Writes one target's files; their format has the target's name.
 
-    `packages` are the import names that writing needs, and `run_packages` what running needs.
+    `packages` are the import names that writing needs, and `run_packages` what running needs. A
+    plug-in's exporter names its own `recipe_folders`, and the `distributions` whose versions a
+    manifest tells beside those of edgenas.
     """
 
     name: ClassVar[str]
@@ -79,6 +81,8 @@ class Exporter(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     run_packages: ClassVar[tuple[str, ...]] = ()
     recipe_model: ClassVar[type[Recipe]] = Recipe
+    recipe_folders: ClassVar[tuple[Path, ...]] = ()
+    distributions: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, recipe: Recipe) -> None:
         if not isinstance(recipe, self.recipe_model):
@@ -92,7 +96,8 @@ class Exporter(ABC):
         Raises:
             ExportError: there is no recipe for it.
         """
-        return cls(load_recipe(cls.name, precision, cls.recipe_model))
+        folders = cls.recipe_folders
+        return cls(load_recipe(cls.name, precision, cls.recipe_model, more=folders))
 
     def unavailable_reason(self) -> str | None:
         """Return why files of this target cannot be written here, or None if they can."""

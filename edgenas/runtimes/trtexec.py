@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError
-from edgenas.core.extras import EXTRAS, require
+from edgenas.core.extras import require, requirement_of
 from edgenas.hardware.description import DeviceDescription, TrtexecSettings
 from edgenas.hardware.device import Device
 from edgenas.runtimes.base import (
@@ -180,8 +180,8 @@ class Trtexec(Runtime):
         return description.runtimes.trtexec
 
     @property
-    def extra(self) -> str:  # noqa: D102
-        return EXTRAS["onnx"]
+    def requirement(self) -> str:  # noqa: D102
+        return requirement_of("onnx")
 
     def load_timeout_s(self, description: DeviceDescription) -> float:  # noqa: D102
         return BUILD_S

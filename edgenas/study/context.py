@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgenas import spaces
-from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import (
     EdgenasError,
     ExportError,
@@ -96,15 +95,13 @@ class Run:
     @cached_property
     def runtimes(self) -> tuple[str, ...]:
         """The runtime of the objective, then those that run the exported files."""
-        formats = {FORMATS[exporter.suffix] for exporter in self.exporters.values()}
         found = runtimes_on(self.device.description)
-        others = [name for name in found if RUNTIMES.get(name).format in formats]
+        others = [name for name in found if RUNTIMES.get(name).format in self.exporters]
         return tuple(dict.fromkeys((self.job.device.runtime, *others)))
 
     def runtime_of(self, target: str) -> str | None:
         """Return the runtime that times the files of `target`, None if there is none."""
-        wanted = FORMATS[self.exporters[target].suffix]
-        fitting = [name for name in self.runtimes if RUNTIMES.get(name).format == wanted]
+        fitting = [name for name in self.runtimes if RUNTIMES.get(name).format == target]
         return fitting[0] if fitting else None
 
     @cached_property

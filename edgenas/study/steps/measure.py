@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
 from edgenas.core.measurement import Measurement, MeasurementPlan
@@ -106,7 +107,8 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths = dict(files)
         for member in members:
-            paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{model_format}"
+            name = f"{member.arch.id}{FORMATS.get(model_format)}"
+            paths[member.arch.id] = Path(folder) / name
             network = run.space.network(member.arch.row)
             paths[member.arch.id].write_bytes(model_bytes(network, model_format, precision))
         measured = measure_files(
