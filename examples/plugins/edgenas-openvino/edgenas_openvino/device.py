@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from functools import partial
-from typing import Any, List, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def opened(
     return core.compile_model(model, "CPU", config)
 
 
-def executed(compiled: Any) -> List[Tuple[Json, str]]:
+def executed(compiled: Any) -> list[tuple[Json, str]]:
     """Return the layers that a compiled model runs, fused as they are, each with its precision."""
     layers = []
     for op in compiled.get_runtime_model().get_ordered_ops():

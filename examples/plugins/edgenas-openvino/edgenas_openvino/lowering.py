@@ -1,7 +1,7 @@
 """A graph as OpenVINO's IR, by way of ONNX; both of its files in one archive.
 
-IR is two files, and edgenas keeps a model in one: one name, one hash, one thing to copy. The archive
-is a plain ZIP, not compressed, with the same bytes for the same network.
+IR is two files, and edgenas keeps a model in one: one name, one hash, one thing to copy. The
+archive is a plain ZIP, not compressed, with the same bytes for the same network.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""ExecuTorch keeps the exporters' contract; what else its files promise."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgenas_executorch.exporter import ExecuTorchExporter, ExecuTorchRecipe
+
+from edgenas.core.errors import ExportError, SchemaError
+from edgenas.core.schema import parse_yaml
+from edgenas.exporters import Exporter, get
+from edgenas.testing.exporter import ExporterContract, small_request
+
+
+class TestContract(ExporterContract):
+    @pytest.fixture(params=["float32", "int8"])
+    def exporter(self, request: pytest.FixtureRequest) -> Exporter:
+        return get("executorch", request.param)
+
+
+def test_it_is_found_by_its_name() -> None:
+    assert isinstance(get("executorch"), ExecuTorchExporter)
+
+
+def test_layers_run_in_xnnpack(tmp_path: Path) -> None:
+    exporter = get("executorch")
+    path = exporter.export(small_request(), tmp_path / "model.pte").path
+    outside = exporter.outside_delegate(path)
+    assert outside is not None
+    assert not [kind for kind in outside if "conv" in kind or "mm" in kind]
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
+    exporter = get("executorch")
+    path = exporter.export(small_request(), tmp_path / "model.pte").path
+    with pytest.raises(ExportError, match="the file takes"):
+        exporter.infer(path, np.zeros((1, 2, 8, 8), np.float32))
+
+
+def test_int8_without_images_is_refused(tmp_path: Path) -> None:
+    request = replace(small_request(), calibration_images=None)
+    with pytest.raises(ExportError, match="calibration images"):
+        get("executorch", "int8").export(request, tmp_path / "model.pte")
+
+
+def test_a_method_of_calibration_that_is_not_its_own_is_refused() -> None:
+    text = get("executorch", "int8").recipe.model_dump_json(exclude_none=True)
+    with pytest.raises(SchemaError, match="min_max alone"):
+        parse_yaml(text.replace("min_max", "mse"), ExecuTorchRecipe)
