@@ -12,5 +12,8 @@ want_debian "tests over adb on an emulated phone" adb mksh toybox
 want_debian "tests of searches in a database" postgresql
 want_debian "tests of samplers from OptunaHub" git
 make_venv test all,dev
+add_plugin edgenas-openvino
 cd -- "$ROOT"
 "$VENV/bin/python" -m pytest -n 2 "$@"
+# The plug-in's own tests, with its own settings; not when others were asked for.
+(($#)) || "$VENV/bin/python" -m pytest -n 2 examples/plugins/edgenas-openvino

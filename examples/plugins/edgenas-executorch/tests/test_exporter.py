@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgenas_executorch.exporter import ExecuTorchExporter, ExecuTorchRecipe
 
 from edgenas.core.errors import ExportError, SchemaError
 from edgenas.core.schema import parse_yaml
 from edgenas.exporters import Exporter, get
 from edgenas.testing.exporter import ExporterContract, small_request
+from edgenas_executorch.exporter import ExecuTorchExporter, ExecuTorchRecipe
 
 
 class TestContract(ExporterContract):
