@@ -28,7 +28,7 @@ for entry in json.loads(report.read_text(encoding="utf-8"))["install"]:
         pins.append(f"{name}=={entry['metadata']['version'].split('+')[0]}\n")
 head = [line for line in target.read_text(encoding="utf-8").splitlines(True) if line[0] == "#"]
 temporary = target.with_suffix(".tmp")
-temporary.write_text("".join([*head, *sorted(pins)]), encoding="utf-8")
+temporary.write_text("".join([*head, *sorted(pins, key=lambda pin: pin.split("==")[0])]), encoding="utf-8")
 temporary.replace(target)
 PYTHON_END
 say "constraints.txt renewed; now run: bash .ci/run"
