@@ -82,7 +82,7 @@ def test_its_parts_are_found_by_name(tmp_path: Path) -> None:
 
 def test_without_it_nothing_knows_it(tmp_path: Path) -> None:
     (tmp_path / "model.fake").touch()
-    with pytest.raises(UsageError, match=r"allowed suffixes: \.tflite|\.onnx"):
+    with pytest.raises(UsageError, match=r"not a model file; allowed suffixes: .*\.onnx"):
         Artifact.of(tmp_path / "model.fake")
     with pytest.raises(RegistryError, match="unknown exporter 'fake'"):
         get("fake")
@@ -187,7 +187,7 @@ def broken(fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_broken_one_is_named_and_stops_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told = r"runtime 'broken' of edgenas-broken cannot be loaded from edgenas_broken.runtime:Broken"
+    told = r"runtime 'broken' of edgenas-broken cannot be loaded from edgenas_broken.runtime:Fake"
     with pytest.raises(RegistryError, match=told):
         RUNTIMES.get("broken")
     path = get("fake").export(small_request(), tmp_path / "model.fake").path
@@ -214,7 +214,7 @@ def test_the_doctor_names_plug_ins_and_the_broken_one() -> None:
 
 def public() -> dict[str, set[str]]:
     """Returns what docs/extending.md names as public: names by module."""
-    text = (ROOT / "docs" / "extending.md").read_text()
+    _, _, text = (ROOT / "docs" / "extending.md").read_text().partition("## What is public")
     rows = re.findall(r"^\| `(edgenas[a-z_.]*)` \| (.+) \|$", text, re.MULTILINE)
     return {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
 

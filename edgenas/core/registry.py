@@ -87,6 +87,6 @@ class Registry(Generic[T]):
             package = "a plug-in" if point.dist is None else point.dist.name
             raise RegistryError(
                 f"the {self.sort} {point.name!r} of {package} cannot be loaded from {point.value}: "
-                f"{error!r}; mend {package}, or uninstall it"
+                f"{error!r}; install another version of {package}, or uninstall it"
             ) from error
         return part

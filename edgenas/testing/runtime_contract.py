@@ -33,7 +33,7 @@ class RuntimeContract:
         """The name of the runtime under test."""
         raise NotImplementedError
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def network(self) -> ExportRequest:
         """A small network with odd sizes."""
         return small_request(seed=2)
@@ -79,8 +79,10 @@ class RuntimeContract:
             model = write_model(runtime, network, tmp_path, precision=precision)
             with open_bench(device, runtime, precision=precision) as bench:
                 info = bench.load("a", model)
+                assert info.delegated
+                if info.inputs[0].dtype != "float32":
+                    continue  # codes: what they stand for is told by the file alone
                 found = _answer(bench, info, images)
-            assert info.delegated
             difference = np.abs(found - logits).max() / np.abs(logits).max()
             assert difference <= TOLERANCES[precision], precision
 

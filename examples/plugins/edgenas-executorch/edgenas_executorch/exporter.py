@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -17,6 +16,7 @@ from edgenas.exporters.recipe import Recipe
 from edgenas_executorch import SUFFIX
 from edgenas_executorch.device import METHOD, executed, opened
 from edgenas_executorch.lowering import lower
+from edgenas_executorch.quiet import quiet, reason_without
 
 
 class ExecuTorchRecipe(Recipe):
@@ -37,11 +37,18 @@ class ExecuTorchExporter(Exporter):
 
     name: ClassVar[str] = "executorch"
     suffix: ClassVar[str] = SUFFIX
-    packages: ClassVar[tuple[str, ...]] = ("torch", "torchao", "executorch.exir")
-    run_packages: ClassVar[tuple[str, ...]] = ("torch", "executorch.runtime")
+    packages: ClassVar[tuple[str, ...]] = ("torch", "torchao", "executorch")
     recipe_model: ClassVar[type[Recipe]] = ExecuTorchRecipe
     recipe_folders: ClassVar[tuple[Path, ...]] = (Path(__file__).parent / "recipes",)
     distributions: ClassVar[tuple[str, ...]] = ("edgenas-executorch", "executorch", "torchao")
+
+    def unavailable_reason(self) -> str | None:
+        """Return why programs cannot be written here."""
+        return reason_without("torch", "torchao", "executorch.exir")
+
+    def unavailable_to_run_reason(self) -> str | None:
+        """Return why programs cannot be run here."""
+        return reason_without("torch", "executorch.runtime")
 
     def expected(self, request: ExportRequest) -> Signature:
         """Return the shapes that the file must have, by position."""
@@ -85,8 +92,7 @@ class ExecuTorchExporter(Exporter):
         return np.concatenate([row.numpy() for row in rows]).astype(np.float32)
 
     def _opened(self, path: Path) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it says of itself that it is experimental
+        with quiet():
             runtime = require("executorch.runtime")
             try:
                 return opened(runtime, str(path))

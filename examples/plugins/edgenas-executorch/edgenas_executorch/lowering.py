@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.errors import ExportError
+from edgenas.core.errors import ExportError, MissingExtraError
 from edgenas.core.extras import require
 from edgenas.core.ops import Graph
 from edgenas.lowering.plan import check, deployed
 from edgenas.lowering.weights import Weights
+from edgenas_executorch.quiet import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -46,20 +46,20 @@ def lower(
     graph = deployed(graph)
     check(graph, weights)
     torch = require("torch")
-    for module in ("executorch.exir", "executorch.backends.xnnpack.quantizer.xnnpack_quantizer"):
-        require(module)
     from edgenas_executorch.network import Network
 
     if images is None:
-        images = np.random.default_rng(0).normal(size=(_N_NOISE, *graph.in_shape))
+        noise = np.random.default_rng(0).normal(size=(_N_NOISE, *graph.in_shape))
+        images = noise.astype(np.float32)
     inputs = torch.from_numpy(np.array(images, np.float32))
     network: nn.Module = Network(graph, weights).eval()
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch and ExecuTorch warn of each other's versions
+        with torch.no_grad(), quiet():
             if precision == "int8":
                 network = _quantised(network, inputs)
             return _program(network, inputs[:1])
+    except MissingExtraError:
+        raise
     except Exception as error:  # what the compilers raise shares no class
         raise ExportError(f"ExecuTorch cannot lower the network: {error!r:.500}") from error
 

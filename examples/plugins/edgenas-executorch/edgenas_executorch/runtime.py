@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from edgenas.hardware.description import DeviceDescription, EngineSettings
 from edgenas.runtimes.agent_bench import AgentRuntime
+from edgenas_executorch.quiet import reason_without
 
 
 class ExecuTorchRuntime(AgentRuntime):
@@ -19,6 +20,10 @@ class ExecuTorchRuntime(AgentRuntime):
     requirement: ClassVar[str] = "edgenas-executorch"
     packages_there = "numpy, torch and executorch by its pip"
     device_module = "edgenas_executorch.device"
+
+    def unavailable_reason(self) -> str | None:
+        """Return why ExecuTorch cannot be used on this machine."""
+        return reason_without(self.module)
 
     def settings(self, description: DeviceDescription) -> EngineSettings:
         """Return the block ``runtimes.executorch`` of the device file, or the defaults."""
