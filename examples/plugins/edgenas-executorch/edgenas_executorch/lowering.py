@@ -68,8 +68,14 @@ def _program(network: nn.Module, example: Tensor) -> bytes:
     torch, exir = require("torch"), require("executorch.exir")
     partition = require("executorch.backends.xnnpack.partition.xnnpack_partitioner")
     exported = torch.export.export(network, (example,), strict=True)
+    # torch would take h_sigmoid apart into pieces that XNNPACK does not take.
+    exported = exported.run_decompositions({torch.ops.aten.hardsigmoid.default: _h_sigmoid})
     edge = exir.to_edge_transform_and_lower(exported, partitioner=[partition.XnnpackPartitioner()])
     return bytes(edge.to_executorch().buffer)
+
+
+def _h_sigmoid(values: Tensor) -> Tensor:
+    return (values + 3).clamp(0, 6) / 6
 
 
 def _quantised(network: nn.Module, images: Tensor) -> nn.Module:
