@@ -7,6 +7,7 @@ import typer
 from edgenas.cli.options import (
     AcceptMismatch,
     JobPath,
+    JobPrecision,
     Json,
     Out,
     Quiet,
@@ -23,6 +24,7 @@ BUDGET_BROKEN = 3
 def compile_(
     job: JobPath,
     out: Out,
+    precision: JobPrecision = None,
     table: TableNames = None,
     accept_mismatch: AcceptMismatch = None,
     json: Json = False,
@@ -32,9 +34,10 @@ def compile_(
 
     Run the same command again to go on where it stopped; what is done and unchanged is skipped.
     """
-    from edgenas.study.api import compile_job, with_tables
+    from edgenas.study.api import compile_job, with_precision, with_tables
 
-    wanted = with_tables(job, tables_of(table), accepted(accept_mismatch))
+    wanted = with_precision(job, precision)
+    wanted = with_tables(wanted, tables_of(table), accepted(accept_mismatch))
     with Watch(quiet=quiet) as watch:
         result = compile_job(wanted, out, progress=watch.progress, on_step=watch.on_step)
     if json:

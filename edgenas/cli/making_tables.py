@@ -10,6 +10,7 @@ import typer
 from edgenas.cli.options import Json, Settings, space_of, text_of
 from edgenas.cli.passports import show_passport
 from edgenas.cli.screen import show, show_json, show_json_line
+from edgenas.core.precision import Precision
 
 if TYPE_CHECKING:
     from edgenas.costs.importers import Imported
@@ -19,9 +20,7 @@ Target = Annotated[
     Path | None, typer.Option("--out", "-o", help="The CSV file; default: among your tables.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")]
-PrecisionOf = Annotated[
-    Literal["float32", "float16", "int8"], typer.Option("--precision", help="Of the networks.")
-]
+PrecisionOf = Annotated[Precision, typer.Option("--precision", help="Of the networks.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="On how many threads.")]
 Delegate = Annotated[str | None, typer.Option("--delegate", help="With which delegate.")]
 Next = Annotated[

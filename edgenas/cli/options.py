@@ -28,6 +28,14 @@ RuntimeName = Annotated[
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help="Of weights and activations.")]
+JobPrecision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of the files and of the tables, instead of the job's: float32, float16, int8 or "
+        "weight_int8.",
+    ),
+]
 SpaceName = Annotated[str, typer.Option("--space", help="A search space ('edgenas spaces list').")]
 Settings = Annotated[
     list[str] | None,

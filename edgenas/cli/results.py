@@ -122,16 +122,24 @@ def show_proof(result: CompileResult) -> None:
         show(f"{limit['budget']}: {_value(limit['budget'].split()[0], limit['value'])}, {word}")
     show(f"measured on {proof['device']}")
     for entry in proof["files"]:
+        if entry["status"] == "failed":
+            show(f"{entry['file']} failed a check; it is now called {entry['file']}.failed")
         if entry["measured"] is None:
             reason = entry["not_run"].get("measured_latency", "not measured")
             show(f"{entry['file']}: built, not run here: {reason}")
     if proof["test_accuracy"] is None:
         show("accuracy: not known, as the images have no labels")
         return
+    known = "" if proof["precision"] == "float32" else " before it was written"
     show(
-        f"accuracy: {proof['test_accuracy']:.2%} on {proof['n_test']} test images "
+        f"accuracy{known}: {proof['test_accuracy']:.2%} on {proof['n_test']} test images "
         f"({proof['validation_accuracy']:.2%} on validation)"
     )
+    for entry in proof["files"] if known else ():
+        if entry["test_accuracy"] is not None:
+            show(
+                f"accuracy of {entry['file']} in {proof['precision']}: {entry['test_accuracy']:.2%}"
+            )
 
 
 def _show_costs(proof: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgenas.cli.options import (
     AcceptMismatch,
     JobPath,
+    JobPrecision,
     Json,
     Out,
     Quiet,
@@ -19,6 +20,7 @@ from edgenas.cli.screen import Watch, show, show_json
 def search(
     job: JobPath,
     out: Out,
+    precision: JobPrecision = None,
     table: TableNames = None,
     accept_mismatch: AcceptMismatch = None,
     json: Json = False,
@@ -27,7 +29,8 @@ def search(
     """Profile, train and search as a job says; print the front."""
     from edgenas.study import api
 
-    wanted = api.with_tables(job, tables_of(table), accepted(accept_mismatch))
+    wanted = api.with_precision(job, precision)
+    wanted = api.with_tables(wanted, tables_of(table), accepted(accept_mismatch))
     with Watch(quiet=quiet) as watch:
         result = api.search(wanted, out, progress=watch.progress, on_step=watch.on_step)
     if json:

@@ -21,7 +21,7 @@ EdgenasError
 │   ├── DivergedError      its loss is not finite
 │   └── FatalCandidateError it has killed its process several times
 ├── ExportError            a network that cannot be written to a target
-├── ValidationError        an exported file that does not do what the trained network does
+├── ValidationError        an exported file that did not pass its checks
 ├── StorageError           a run folder or storage that cannot be read, written or resumed
 │   └── CheckpointError    weights of others that cannot be read or do not fit
 └── UsageError             arguments that contradict each other
@@ -140,9 +140,13 @@ class ExportError(EdgenasError):
 
 
 class ValidationError(EdgenasError):
-    """An exported file does not agree with the trained network."""
+    """An exported file did not pass its checks; `failed` has the names of those it failed."""
 
     exit_code = 7
+
+    def __init__(self, message: str, *, failed: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.failed = failed
 
 
 class StorageError(EdgenasError):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from edgenas.core.errors import UsageError
+from edgenas.core.precision import Precision
 from edgenas.core.schema import StrictModel
 from edgenas.costs.kinds import UNITS, Kind, Unit
 from edgenas.spaces.base import command_options
@@ -63,7 +64,7 @@ class RuntimeIdentity(StrictModel):
     name: str
     version: str
     delegate: str | None = None
-    precision: Literal["float32", "float16", "int8"]
+    precision: Precision
     threads: int | None = Field(ge=1)
     affinity: list[int] | None
     settings: dict[str, Any] | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ OpenShape = tuple[int | str, ...]
 
 INPUT_NAME = "image"
 OUTPUT_NAME = "logits"
+_FARTHEST = 4.0
+"""How many times wider or narrower calibration images may be, in what the network reads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +40,8 @@ class ExportRequest:
     became what the network reads. `reference_logits`, shape (n, n_classes), are what the trained
     network answers to `reference_inputs`. The test part is optional: `test_images`,
     `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
-    `calibration_images` are training images, which 8-bit values need.
+    `calibration_images` are training images, which 8-bit values need; `calibrated` is what an
+    exporter has found on them (`Exporter.with_calibration`).
     """
 
     graph: Graph
@@ -52,6 +55,7 @@ class ExportRequest:
     test_labels: npt.NDArray[np.int64] | None = None
     test_accuracy: float | None = None
     calibration_images: Images | None = None
+    calibrated: Calibrated | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +153,25 @@ class Exporter(ABC):
         settings = self.recipe.calibration
         if settings is None:
             return None
+        if request.calibrated is not None:
+            return request.calibrated
         images = request.calibration_images
         if images is None:
             raise ExportError(
                 f"{self.recipe.precision} asks for calibration images and none are given: pass "
                 f"about {settings.n_images} training images"
             )
+        _check_alike(images, request.reference_inputs)
         return calibrate(request.graph, request.weights, images, settings)
+
+    def with_calibration(self, request: ExportRequest) -> ExportRequest:
+        """Return the request with the ranges that this exporter asks for, which a manifest tells.
+
+        Raises:
+            ExportError: as `calibrated`, or the request is inconsistent.
+        """
+        check_request(request)
+        return replace(request, calibrated=self.calibrated(replace(request, calibrated=None)))
 
     @abstractmethod
     def serialise(self, request: ExportRequest) -> bytes:
@@ -178,6 +194,14 @@ class Exporter(ABC):
             ExportError: the file is damaged, or cannot be read on this machine.
         """
         return None
+
+    def encode(self, path: Path, images: Images) -> npt.NDArray[Any]:
+        """Return `images`, as many as the file at `path` takes at once, in its layout and type."""
+        return images.transpose(0, 2, 3, 1) if self.input_layout == "NHWC" else images
+
+    def decode(self, path: Path, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the logits, shape (n, n_classes), that the file's output stands for."""
+        return np.asarray(values, np.float32)
 
     @abstractmethod
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
@@ -239,6 +263,25 @@ def _check_test_part(request: ExportRequest) -> None:
         )
     if not len(labels) or not 0 <= accuracy <= 1:
         raise ExportError(f"an accuracy of {accuracy} on {len(labels)} test images is impossible")
+
+
+def _check_alike(calibration: Images, reference: Images) -> None:
+    """Refuse images that were not made into inputs as the network's were, e.g. left at 0 to 255.
+
+    Raises:
+        ExportError: their spread is another one by far, or their mean lies outside.
+    """
+    if calibration.ndim != 4 or not len(calibration) or not np.isfinite(calibration).all():
+        return  # refused where they are used, each with what is wanted
+    mean, spread = float(reference.mean()), float(reference.std())
+    found_mean, found_spread = float(calibration.mean()), float(calibration.std())
+    far = abs(found_mean - mean) > _FARTHEST * max(spread, 1e-6)
+    if far or not 1 / _FARTHEST <= (found_spread + 1e-6) / (spread + 1e-6) <= _FARTHEST:
+        raise ExportError(
+            f"calibration images have mean {found_mean:.3g} and spread {found_spread:.3g}, the "
+            f"network's inputs {mean:.3g} and {spread:.3g}: they are not the same images, or not "
+            "normalised alike; pass training images as the network reads them"
+        )
 
 
 def check_images(images: Images, in_shape: Shape) -> None:

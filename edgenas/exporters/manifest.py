@@ -161,6 +161,18 @@ class OutputEntry(StrictModel):
     class_names: tuple[str, ...]
 
 
+class CalibrationEntry(StrictModel):
+    """How the ranges of 8-bit values were found.
+
+    `sqnr_db` is what each method gave where several were tried: the ratio of signal and noise of
+    the logits.
+    """
+
+    method: str
+    n_images: int
+    sqnr_db: dict[str, float]
+
+
 class CheckEntry(StrictModel):
     """A check that was made; see `edgenas.exporters.validate.Check`."""
 
@@ -169,12 +181,17 @@ class CheckEntry(StrictModel):
     measured: float | None
     tolerance: float | None
     detail: str
+    value: float | None = None
 
 
 class Manifest(StrictModel):
-    """The whole document; `not_run` maps what could not be done here to the reason."""
+    """The whole document; `not_run` maps what could not be done here to the reason.
+
+    A file whose `status` is ``failed`` did not pass all checks and is called ``<name>.failed``.
+    """
 
     schema_version: Literal[1]
+    status: Literal["passed", "failed"] = "passed"
     target: str
     precision: str
     file: FileEntry
@@ -183,6 +200,7 @@ class Manifest(StrictModel):
     input: InputEntry
     output: OutputEntry
     options: dict[str, Any]
+    calibration: CalibrationEntry | None = None
     checks: tuple[CheckEntry, ...]
     predicted_latency: PredictedLatency | None
     measured_latency: MeasuredLatency | None
@@ -221,6 +239,7 @@ def make_manifest(  # noqa: PLR0913
     recipe = exporter.recipe.model_dump(mode="json")
     return Manifest(
         schema_version=SCHEMA_VERSION,
+        status=_status(checks),
         target=exporter.name,
         precision=exporter.recipe.precision,
         file=FileEntry(
@@ -246,6 +265,7 @@ def make_manifest(  # noqa: PLR0913
             dtype="float32",
             class_names=request.class_names,
         ),
+        calibration=_calibration(request),
         options={k: v for k, v in recipe.items() if k not in ("schema_version", "target")},
         checks=tuple(CheckEntry(**asdict(check)) for check in checks if check.passed is not None),
         predicted_latency=predicted_latency,
@@ -254,6 +274,33 @@ def make_manifest(  # noqa: PLR0913
         not_run=reasons | (not_run or {}),
         versions=tool_versions(exporter.distributions),
     )
+
+
+def _calibration(request: ExportRequest) -> CalibrationEntry | None:
+    found = request.calibrated
+    if found is None:
+        return None
+    return CalibrationEntry(
+        method=found.method, n_images=found.n_images, sqnr_db=dict(found.sqnr_db)
+    )
+
+
+def with_checks(manifest: Manifest, more: Sequence[Check]) -> Manifest:
+    """Return a manifest with more checks of the same file; what was not made goes to `not_run`."""
+    made = tuple(CheckEntry(**asdict(check)) for check in more if check.passed is not None)
+    reasons = {check.name: check.detail for check in more if check.passed is None}
+    every = (*manifest.checks, *made)
+    return manifest.model_copy(
+        update={
+            "status": _status(every),
+            "checks": every,
+            "not_run": {**manifest.not_run, **reasons},
+        }
+    )
+
+
+def _status(checks: Sequence[Check | CheckEntry]) -> Literal["passed", "failed"]:
+    return "failed" if any(check.passed is False for check in checks) else "passed"
 
 
 def manifest_path(path: Path) -> Path:

@@ -9,14 +9,11 @@ from pydantic import Field, model_validator
 
 from edgenas.core.errors import ExportError, choices
 from edgenas.core.paths import search_path
+from edgenas.core.precision import CODED, Precision
 from edgenas.core.schema import StrictModel, load_yaml
 from edgenas.exporters.calibration import Calibration
 
 R = TypeVar("R", bound="Recipe")
-
-Precision = Literal["float32", "float16", "int8", "weight_int8"]
-CODED = ("int8", "weight_int8")
-"""Precisions that are held to a ratio of signal and noise, not to a greatest difference."""
 
 
 class Recipe(StrictModel):
@@ -30,6 +27,8 @@ class Recipe(StrictModel):
         most_outside: operators that may run outside the engine's accelerated part, or in float32
             for lack of a kernel of the precision; None: they are told only.
         most_file_kib: the greatest size of the file; None: any.
+        most_load_ms: on the device, from opening the file to being ready; None: any.
+        most_peak_memory_kib: on the device, what loading and the first run add at most; None: any.
         timeout_s: how long the checks may take before their process is ended.
         calibration: how the ranges of 8-bit values are found; no other precision has any.
     """
@@ -43,6 +42,8 @@ class Recipe(StrictModel):
     accuracy_tolerance: float = Field(default=0.0, ge=0, le=1)
     most_outside: int | None = Field(default=None, ge=0)
     most_file_kib: float | None = Field(default=None, gt=0)
+    most_load_ms: float | None = Field(default=None, gt=0)
+    most_peak_memory_kib: float | None = Field(default=None, gt=0)
     timeout_s: float = Field(default=600.0, gt=0)
     calibration: Calibration | None = None
 

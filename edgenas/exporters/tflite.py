@@ -83,20 +83,38 @@ class TfliteExporter(Exporter):
         check_images(images, (channels, height, width))
         logits = np.empty((len(images), *_shape(result)[1:]), np.float32)
         for i, image in enumerate(images):
-            interpreter.set_tensor(source["index"], _encoded(image.transpose(1, 2, 0), source))
+            given = _encoded(image.transpose(1, 2, 0)[np.newaxis], source)
+            interpreter.set_tensor(source["index"], given)
             interpreter.invoke()
             logits[i] = _decoded(interpreter.get_tensor(result["index"])[0], result)
         return logits
 
+    def encode(self, path: Path, images: Images) -> npt.NDArray[Any]:
+        """Return `images` channels last, in codes where the file asks for them."""
+        given = super().encode(path, images)
+        return _encoded(given, _details(path)[0]) if self.recipe.quantised_io else given
 
-def _encoded(image: npt.NDArray[np.float32], detail: Any) -> npt.NDArray[Any]:
-    """Return an image as a tensor takes it, a batch of one: in codes where it asks for them."""
+    def decode(self, path: Path, values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Return the logits that the file's output, codes or numbers, stands for."""
+        if self.recipe.quantised_io:
+            return _decoded(values, _details(path)[1])
+        return super().decode(path, values)
+
+
+def _details(path: Path) -> tuple[Any, Any]:
+    """Return what LiteRT tells of the file's input and of its output."""
+    interpreter = _interpreter(path)
+    return interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+
+def _encoded(images: npt.NDArray[np.float32], detail: Any) -> npt.NDArray[Any]:
+    """Return images as a tensor takes them: in codes where it asks for them."""
     if detail["dtype"] == np.float32:
-        return image[np.newaxis]
+        return images
     step, zero_point = detail["quantization"]
     limits = np.iinfo(detail["dtype"])
-    codes = np.clip(np.rint(image / step) + zero_point, limits.min, limits.max)
-    return np.asarray(codes[np.newaxis], detail["dtype"])
+    codes = np.clip(np.rint(images / step) + zero_point, limits.min, limits.max)
+    return np.asarray(codes, detail["dtype"])
 
 
 def _decoded(values: npt.NDArray[Any], detail: Any) -> npt.NDArray[np.float32]:

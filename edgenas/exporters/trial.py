@@ -18,12 +18,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors.numpy import load_file, save_file
 
 from edgenas.core.errors import EdgenasError, ExportError
 from edgenas.exporters.base import EXPORTERS, Exporter, Signature
 
 TIMEOUT_S = 600.0
-_ASKED, _IMAGES, _TOLD, _LOGITS = "asked.json", "images.npz", "told.json", "logits.npz"
+_ASKED, _IMAGES, _TOLD, _LOGITS = (
+    "asked.json",
+    "images.safetensors",
+    "told.json",
+    "logits.safetensors",
+)
 _LOG_LINES = 8
 
 
@@ -69,13 +75,13 @@ def try_file(
             "path": str(path.resolve()),
         }
         (folder / _ASKED).write_text(json.dumps(asked), encoding="utf-8")
-        np.savez(folder / _IMAGES, **dict(images))
+        given = {name: np.ascontiguousarray(array) for name, array in images.items()}
+        save_file(given, folder / _IMAGES)
         _run(folder, path, timeout_s)
         told = json.loads((folder / _TOLD).read_text(encoding="utf-8"))
         if "error" in told:
             raise ExportError(told["error"])
-        with np.load(folder / _LOGITS) as found:
-            logits = {key: found[key] for key in images}
+        logits = load_file(folder / _LOGITS)
     outside = told["outside"]
     return Trial(_signature(told["signature"]), logits, None if outside is None else tuple(outside))
 
@@ -126,9 +132,9 @@ def main(folder: Path) -> None:
             "signature": asdict(exporter.signature(path)),
             "outside": exporter.outside_delegate(path),
         }
-        with np.load(folder / _IMAGES) as images:
-            logits = {name: exporter.infer(path, images[name]) for name in images.files}
-        np.savez(folder / _LOGITS, **logits)
+        images = load_file(folder / _IMAGES)
+        logits = {name: exporter.infer(path, array) for name, array in images.items()}
+        save_file(logits, folder / _LOGITS)
     except EdgenasError as error:
         told = {"error": str(error)}
     (folder / _TOLD).write_text(json.dumps(told), encoding="utf-8")

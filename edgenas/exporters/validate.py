@@ -13,13 +13,16 @@ import numpy.typing as npt
 from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import sha256_of
+from edgenas.core.precision import CODED
 from edgenas.exporters.base import Exporter, ExportRequest, OpenShape, Signature
 from edgenas.exporters.calibration import sqnr
-from edgenas.exporters.recipe import CODED
-from edgenas.exporters.trial import Trial, try_file
+from edgenas.exporters.recipe import Recipe
+from edgenas.exporters.trial import try_file
 
 IN_TRIAL = ("opens", "names", "layout", "shapes", "values", "top1", "accuracy", "delegate")
 """Checks for which the file is run, in order; ``content`` comes before them, ``size`` after."""
+
+Logits = npt.NDArray[np.float32]
 
 _REFERENCE, _TEST = "reference", "test"
 
@@ -28,7 +31,9 @@ _REFERENCE, _TEST = "reference", "test"
 class Check:
     """One finding about a file. `passed` is None where the check could not be made here.
 
-    Where a number was measured it must be at most `tolerance`; `detail` says it in words.
+    Where a number was measured it must be at most `tolerance`, a ratio of signal and noise at
+    least that; `detail` says it in words. `value` is what was found where `measured` is how far
+    that is from what is wanted: the accuracy of the file itself.
     """
 
     name: str
@@ -36,6 +41,7 @@ class Check:
     measured: float | None
     tolerance: float | None
     detail: str
+    value: float | None = None
 
 
 def validate(exporter: Exporter, request: ExportRequest, artifact: Artifact) -> list[Check]:
@@ -61,10 +67,17 @@ def settle(checks: Sequence[Check], artifact: Artifact) -> None:
     if all(check.passed is not False for check in checks):
         return
     broken = set_aside(artifact.path)
+    raise refusal(artifact.path, checks, broken)
+
+
+def refusal(path: Path, checks: Sequence[Check], broken: Path) -> ValidationError:
+    """Return the error of a file that failed some of its checks and is now called `broken`."""
     lines = "\n".join(f"  {_word(check)} {check.name}: {check.detail}" for check in checks)
-    raise ValidationError(
-        f"{artifact.path}: the exported file is not the trained network; it is now called "
-        f"{broken.name}\n{lines}\nrun `edgenas doctor`, then export again"
+    failed = tuple(check.name for check in checks if check.passed is False)
+    return ValidationError(
+        f"{path}: the exported file failed {', '.join(failed)}; it is now called {broken.name}\n"
+        f"{lines}\nrun `edgenas doctor`, then export again",
+        failed=failed,
     )
 
 
@@ -93,10 +106,10 @@ def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -
         content,
         opens,
         *_interface(exporter, request, trial.signature),
-        _values(exporter, request, logits),
-        _top1(exporter, request, logits),
+        values_check(exporter.recipe, request.reference_logits, logits),
+        top1_check(exporter.recipe, request.reference_logits, logits),
         _accuracy(exporter, request, trial.logits.get(_TEST)),
-        _outside(exporter, trial),
+        delegate_check(exporter.recipe, trial.outside),
         size,
     ]
 
@@ -182,13 +195,16 @@ def _layouts(shape: OpenShape, request: ExportRequest) -> str:
     return " or ".join(name for name, sizes in orders.items() if tuple(shape[1:]) == sizes) or "?"
 
 
-def _outside(exporter: Exporter, trial: Trial) -> Check:
-    most, outside = exporter.recipe.most_outside, trial.outside
+def delegate_check(
+    recipe: Recipe, outside: Sequence[str] | None, *, name: str = "delegate"
+) -> Check:
+    """Return whether no more operators are outside the accelerated part than a recipe allows."""
+    most = recipe.most_outside
     if outside is None:
-        return _skipped(("delegate",), "the engine does not tell what its kernels leave out")[0]
+        return _skipped((name,), "the engine does not tell what its kernels leave out")[0]
     kinds = ", ".join(f"{n} {kind}" for kind, n in sorted(Counter(outside).items()))
     return Check(
-        "delegate",
+        name,
         passed=most is None or len(outside) <= most,
         measured=float(len(outside)),
         tolerance=None if most is None else float(most),
@@ -196,30 +212,35 @@ def _outside(exporter: Exporter, trial: Trial) -> Check:
     )
 
 
-def _values(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
-    if exporter.recipe.least_sqnr_db is not None:
-        return _sqnr(request, logits, exporter.recipe.least_sqnr_db)
-    reference = request.reference_logits.astype(np.float64)
+def values_check(
+    recipe: Recipe, reference: Logits, found: Logits, *, name: str = "values"
+) -> Check:
+    """Return whether logits are the trained network's, as closely as a recipe wants it.
+
+    Both have shape (n, n_classes).
+    """
+    if recipe.least_sqnr_db is not None:
+        return _sqnr(reference, found, recipe.least_sqnr_db, name)
     scale = float(np.abs(reference).max())
-    difference = float(np.abs(logits - reference).max())
-    tolerance = exporter.recipe.tolerance
+    difference = float(np.abs(found - reference.astype(np.float64)).max())
+    tolerance = recipe.tolerance
     assert tolerance is not None  # noqa: S101  # of the two a recipe has one
     # A network that answers 0 everywhere leaves no scale; the difference must then be 0 itself.
     relative = difference / scale if scale else difference
     return Check(
-        "values",
+        name,
         passed=bool(relative <= tolerance),  # False for NaN
         measured=relative if np.isfinite(relative) else None,
         tolerance=tolerance,
         detail=f"max |difference| {difference:.3g}, max |logit| {scale:.3g} over "
-        f"{len(logits)} real inputs",
+        f"{len(found)} real inputs",
     )
 
 
-def _sqnr(request: ExportRequest, logits: npt.NDArray[np.float32], least_db: float) -> Check:
-    found = sqnr(request.reference_logits, logits)
+def _sqnr(reference: Logits, logits: Logits, least_db: float, name: str) -> Check:
+    found = sqnr(reference, logits)
     return Check(
-        "values",
+        name,
         passed=bool(found >= least_db),  # False for NaN
         measured=found if np.isfinite(found) else None,
         tolerance=least_db,
@@ -228,11 +249,12 @@ def _sqnr(request: ExportRequest, logits: npt.NDArray[np.float32], least_db: flo
     )
 
 
-def _top1(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32]) -> Check:
-    differ = logits.argmax(axis=1) != request.reference_logits.argmax(axis=1)
-    most = 1 - exporter.recipe.least_agreement
+def top1_check(recipe: Recipe, reference: Logits, found: Logits, *, name: str = "top1") -> Check:
+    """Return whether as many images get the trained network's class as a recipe wants."""
+    differ = found.argmax(axis=1) != reference.argmax(axis=1)
+    most = 1 - recipe.least_agreement
     return Check(
-        "top1",
+        name,
         passed=bool(differ.mean() <= most),
         measured=float(differ.mean()),
         tolerance=most,
@@ -240,9 +262,7 @@ def _top1(exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.flo
     )
 
 
-def _accuracy(
-    exporter: Exporter, request: ExportRequest, logits: npt.NDArray[np.float32] | None
-) -> Check:
+def _accuracy(exporter: Exporter, request: ExportRequest, logits: Logits | None) -> Check:
     labels, reference = request.test_labels, request.test_accuracy
     if logits is None or labels is None or reference is None:
         return _skipped(("accuracy",), "no test part was given")[0]
@@ -258,6 +278,7 @@ def _accuracy(
         measured=lost,
         tolerance=tolerance,
         detail=f"{found:.6f} against {reference:.6f} on {len(labels)} test images",
+        value=found,
     )
 
 

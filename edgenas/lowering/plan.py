@@ -8,10 +8,8 @@ from math import prod
 
 from edgenas.core.errors import ExportError
 from edgenas.core.ops import PRIMITIVES, Graph, Node, OpSpec, conv2d
+from edgenas.core.precision import PRECISIONS
 from edgenas.lowering.weights import Weights, has_bias
-
-PRECISIONS = ("float32", "float16", "int8", "weight_int8")
-"""What both formats are written in; the last one has 8-bit weights and float32 values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,22 +149,24 @@ def _nest(root: nn.Module, name: str, layer: nn.Module) -> None:
     root.add_module(last, layer)
 
 
-def run_graph(
+def run_graph(  # noqa: PLR0913
     graph: Graph,
     tensors: Mapping[str, Tensor],
     images: Tensor,
     *,
     training: bool,
     begun: tuple[int, Tensor] | None = None,
+    rounded: Callable[[str, Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Return the output of `graph` on `images` (channels last) with the parameters `tensors`.
 
     Names are those of `GraphModule`. Batch norms use the batch's own statistics when `training`,
     and update the running ones where `tensors` has them. With `begun` so many nodes have run
     already, and the last of them returned the value that is given, all that others need of them.
+    `rounded` takes every value by its node's name and returns what is read in its place.
     """
     last_use = {name: step for step, node in enumerate(graph.nodes) for name in node.inputs}
-    values = {"input": images}
+    values = {"input": images if rounded is None else rounded("input", images)}
     n_begun = 0
     if begun is not None:
         n_begun, values[graph.nodes[begun[0] - 1].name] = begun
@@ -179,7 +181,7 @@ def run_graph(
         if has_norm(node.op):
             norm = f"{node.name}.norm"
             result = _batch_norm(result, tensors, norm, graph.norm_epsilon, training=training)
-        values[node.name] = result
+        values[node.name] = result if rounded is None else rounded(node.name, result)
     return values[graph.nodes[-1].name] if graph.nodes else images
 
 

@@ -61,7 +61,7 @@ def finetune(  # noqa: PLR0913
     module = extract(supernet, space, row)
     teacher = _teacher(supernet, space, dataset) if distil and settings.epochs else None
     more = f"{row.tolist()} {distil} {weights_id}"
-    learner = _Learner(module, dataset, settings, teacher)
+    learner = Learner(module, dataset, settings, teacher)
     train(
         learner,
         dataset,
@@ -110,7 +110,7 @@ def train_alone(  # noqa: PLR0913
     module = GraphModule(space.network(row), seed=seed)
     if start is not None:
         inherit(module, start)
-    learner = _Learner(module, dataset, settings)
+    learner = Learner(module, dataset, settings)
     train(
         learner,
         dataset,
@@ -141,7 +141,7 @@ def identity_alone(  # noqa: PLR0913
     return run_identity(space, dataset, settings.alone(space), seed=seed, more=more)
 
 
-class _Learner(nn.Module):
+class Learner(nn.Module):
     """One network and, if it has one, the frozen teacher from which it learns beside the labels."""
 
     def __init__(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgenas.core.errors import AgentError, RefusedError, UsageError
+from edgenas.core.precision import PRECISIONS
 from edgenas.core.registry import Registry
 from edgenas.hardware.description import DeviceDescription, EngineSettings
 from edgenas.hardware.device import Device
@@ -23,7 +24,6 @@ Natural = Annotated[int, Field(ge=0, lt=1 << 63)]
 Count = Annotated[int, Field(gt=0, lt=1 << 63)]
 """As large as a clock's nanoseconds or a memory's size can be; what is beyond is garbage."""
 
-PRECISIONS = ("float32", "float16", "int8")
 LOAD_S = 60.0
 BUILD_S = 600.0
 """How long a model may take to load, and where an engine is built from it on the device first."""

@@ -20,6 +20,7 @@ from pathlib import Path
 from edgenas.core.errors import AgentError, DeviceError
 from edgenas.core.extras import requirement_of, unavailable_reason
 from edgenas.core.files import sha256_of
+from edgenas.core.precision import PRECISIONS
 from edgenas.hardware.cores import read_cores
 from edgenas.hardware.description import BenchmarkModelSettings, DeviceDescription
 from edgenas.hardware.device import Device
@@ -221,7 +222,7 @@ class BenchmarkModel(Runtime):
 
     name = "benchmark_model"
     format = "tflite"
-    precisions = ("float32", "float16", "int8")
+    precisions = PRECISIONS
 
     def settings(self, description: DeviceDescription) -> BenchmarkModelSettings:  # noqa: D102
         return description.runtimes.benchmark_model

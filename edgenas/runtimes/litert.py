@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgenas.core.precision import PRECISIONS
 from edgenas.hardware.description import DeviceDescription, LiteRtSettings
 from edgenas.runtimes.agent_bench import AgentRuntime
 from edgenas.runtimes.base import RUNTIMES
@@ -17,7 +18,7 @@ class LiteRt(AgentRuntime):
 
     name = "litert"
     format = "tflite"
-    precisions = ("float32", "float16", "int8")
+    precisions = PRECISIONS
     module = "ai_edge_litert.interpreter"
     distribution = "ai-edge-litert"
     packages_there = "numpy and ai-edge-litert (for Python 3.8: tflite-runtime) by its pip"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgenas.core.precision import PRECISIONS
 from edgenas.hardware.description import DeviceDescription, OnnxRuntimeSettings
 from edgenas.runtimes.agent_bench import AgentRuntime
 from edgenas.runtimes.base import BUILD_S, LOAD_S, RUNTIMES
@@ -20,7 +21,7 @@ class OnnxRuntime(AgentRuntime):
 
     name = "onnxruntime"
     format = "onnx"
-    precisions = ("float32", "float16", "int8")
+    precisions = PRECISIONS
     module = "onnxruntime"
     distribution = "onnxruntime"
     packages_there = (

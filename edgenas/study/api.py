@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgenas.core.errors import UsageError, choices
+from edgenas.core.precision import PRECISIONS
 from edgenas.profiling.progress import Progress, silent
 from edgenas.profiling.workload import MISSING_NETWORKS
 from edgenas.study.chain import OnStep, run_steps, unheard, up_to
@@ -33,6 +35,7 @@ __all__ = [
     "profile_costs",
     "report",
     "search",
+    "with_precision",
     "with_tables",
 ]
 
@@ -52,7 +55,7 @@ class CompileResult:
         caveats: what the tables are of something else in, or were not measured; sentences.
         mismatch: by table, in what it is of something else than the job's device.
         proof: budget, prediction and measurement of every exported file (``proof.json``).
-        files: exported model files.
+        files: exported model files; those that failed a check are called ``<name>.failed``.
         report: the HTML page.
     """
 
@@ -120,6 +123,21 @@ def compile_job(
         folder.write_job(wanted)
         run_steps(run, steps, progress=progress, on_step=on_step)
         return _result(run, [step.name for step in steps])
+
+
+def with_precision(job: Job | Path | str, precision: str | None) -> Job:
+    """Return a job whose tables and files are of `precision`; of None the job as it is.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    given = job if isinstance(job, Job) else load_job(Path(job))
+    if precision is None:
+        return given
+    if precision not in PRECISIONS:
+        raise UsageError(f"no precision {precision!r}; {choices(precision, PRECISIONS)}")
+    section = given.device.model_dump(mode="python")
+    return given.changed(device={**section, "precision": precision})
 
 
 def with_tables(
@@ -225,8 +243,15 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
         caveats=_caveats(run),
         mismatch={name: model.mismatch for name, model in run.all_models.items() if model.mismatch},
         proof=proof,
-        files=tuple(run.folder / entry["file"] for entry in proof["files"]) if proof else (),
+        files=_files(run, proof) if proof else (),
         report=run.folder / PAGE if "report" in steps else None,
+    )
+
+
+def _files(run: Run, proof: Mapping[str, Any]) -> tuple[Path, ...]:
+    return tuple(
+        run.folder / (entry["file"] + (".failed" if entry["status"] == "failed" else ""))
+        for entry in proof["files"]
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.architecture import Genes
 from edgenas.core.errors import UsageError
+from edgenas.core.precision import Precision
 from edgenas.core.version import __version__
 from edgenas.costs.active import Criterion, next_networks
 from edgenas.costs.counts import operator_counts
@@ -25,7 +26,6 @@ from edgenas.spaces.base import SearchSpace
 from edgenas.study.architecture_lines import read_lines
 
 Floats = npt.NDArray[np.float64]
-Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import Field, model_validator
 
 from edgenas.core.errors import DataError, EdgenasError, UsageError
+from edgenas.core.measurement import MeasurementPlan
 from edgenas.core.objective import Constraint
+from edgenas.core.precision import Precision
 from edgenas.core.schema import StrictModel, dump_yaml, load_yaml
 from edgenas.oneshot.data.settings import DataSettings
 from edgenas.oneshot.description import load_description
@@ -25,13 +27,18 @@ from edgenas.study.job_texts import (
     ObjectiveName,
     PickText,
 )
-from edgenas.study.job_training import CandidatesSection, FinetuneSection, TrainingSection
+from edgenas.study.job_training import CandidatesSection, PickFinetuneSection, TrainingSection
 from edgenas.study.storage_names import StorageName
 
 M = TypeVar("M", bound=StrictModel)
 
 DEFAULT = "nsga2"
 """The searcher of jobs that name none."""
+
+VISIT_TIMEOUT_S = 60.0
+
+N_FINALISTS = 8
+"""Of jobs in another precision than float32 that say nothing."""
 
 PROBABILITIES = "probabilities"
 """The searcher that proposes what a differentiable search has learned."""
@@ -80,7 +87,7 @@ class DeviceSection(StrictModel):
 
     id: str = "local"
     runtime: str = "onnxruntime"
-    precision: Literal["float32"] = "float32"
+    precision: Precision = "float32"
     tables: dict[str, str] = Field(default_factory=dict)
     accept_mismatch: tuple[AspectName, ...] = ()
     also: dict[DeviceLabel, str] = Field(default_factory=dict)
@@ -184,6 +191,19 @@ class SearchSection(StrictModel):
         return self.algorithm or (DEFAULT if self.differentiable is None else PROBABILITIES)
 
 
+class FinalistsSection(StrictModel):
+    """Members of the front whose files are made and measured before one is picked.
+
+    What a search knows of a network is its accuracy in float32 and its predicted latency. Finalists
+    are judged by the accuracy and the measured latency of their files.
+    """
+
+    n: int | None = Field(default=None, ge=0)
+    """How many; by default none in float32, where the file is the network, and else 8."""
+    n_validation_images: int | None = Field(default=None, ge=1)
+    """The accuracy of their files is taken on this many; by default on as many as the search's."""
+
+
 class TensorrtSection(StrictModel):
     """For which GPU the TensorRT engine is built."""
 
@@ -211,6 +231,12 @@ class MeasureSection(StrictModel):
     """Over how many measuring processes the visits are shared: a process can be slow as a whole."""
     seed: int = Field(default=1, ge=0)
 
+    def plan(self) -> MeasurementPlan:
+        """Return how each file is timed."""
+        return MeasurementPlan(
+            **self.model_dump(exclude={"n_front_networks"}), timeout_s=VISIT_TIMEOUT_S
+        )
+
 
 class ReportSection(StrictModel):
     """The report."""
@@ -233,7 +259,8 @@ class Job(StrictModel):
     training: TrainingSection = TrainingSection()
     search: SearchSection = SearchSection()
     pick: PickText = "knee"
-    finetune: FinetuneSection = FinetuneSection()
+    finalists: FinalistsSection = FinalistsSection()
+    finetune: PickFinetuneSection = PickFinetuneSection()
     export: ExportSection = ExportSection()
     measure: MeasureSection = MeasureSection()
     report: ReportSection = ReportSection()
@@ -326,6 +353,13 @@ class Job(StrictModel):
     def trains_supernet(self) -> bool:
         """Whether a supernet is trained or given: its weights are shared, or its choices learn."""
         return self.shares_weights or self.search.differentiable is not None
+
+    @property
+    def n_finalists(self) -> int:
+        """How many members of the front are made into files before one is picked."""
+        if self.finalists.n is not None:
+            return self.finalists.n
+        return 0 if self.device.precision == "float32" else N_FINALISTS
 
     def sweep_limits(self) -> tuple[Constraint, ...]:
         """Return all limits of a differentiable search's sweep, each once."""

@@ -42,6 +42,26 @@ class FinetuneSection(StrictModel):
         return self.model_dump(exclude_none=True, include=known)
 
 
+class QuantisedSection(StrictModel):
+    """Quantisation-aware training of a pick whose 8-bit file loses too much.
+
+    It is held against the network in float32, on the validation part. What is not given is as in
+    the fine-tuning of the pick, at a tenth of its rate.
+    """
+
+    most_lost_points: float | None = Field(default=1.0, ge=0)
+    """In percent of the images; a file that loses more is trained on. None: never."""
+    epochs: int = Field(default=3, ge=1)
+    lr: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class PickFinetuneSection(FinetuneSection):
+    """Training of the pick, and what is done if it does not bear its precision."""
+
+    quantised: QuantisedSection = QuantisedSection()
+
+
 class CandidatesSection(FinetuneSection):
     """Training of every candidate of a search from fresh weights; no supernet is trained then.
 

@@ -33,11 +33,16 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 def evaluate(graph: Graph, weights: Weights, images: npt.NDArray[np.float32]) -> Array:
     """Return what `graph` answers to `images`, shape (n, channels, height, width)."""
+    return values_of(graph, weights, images)[graph.nodes[-1].name]
+
+
+def values_of(graph: Graph, weights: Weights, images: npt.NDArray[np.float32]) -> dict[str, Array]:
+    """Return ``"input"`` and the value of every node of `graph` for `images`."""
     values: dict[str, Array] = {"input": images.astype(np.float64)}
     for node in graph.nodes:
         inputs = [values[name] for name in node.inputs]
         values[node.name] = _apply(node.op, inputs, node.name, weights)
-    return values[graph.nodes[-1].name]
+    return values
 
 
 def _apply(op: OpSpec, inputs: list[Array], name: str, weights: Weights) -> Array:

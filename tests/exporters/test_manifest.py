@@ -77,7 +77,9 @@ def test_round_trip(request_small: ExportRequest, onnx_artifact: Artifact) -> No
         "interpolation": "bilinear",
     }
     assert document["output"]["class_names"] == ["a", "b", "c", "d", "e"]
-    assert [check["passed"] for check in document["checks"]] == [True] * 6
+    assert [check["name"] for check in document["checks"]] == ["content", *IN_TRIAL, "size"]
+    assert all(check["passed"] for check in document["checks"])
+    assert document["status"] == "passed"
     assert document["predicted_latency"]["coverage"] == "measured"
     assert document["not_run"] == {}
     assert {"python", "numpy", "onnx"} <= set(document["versions"])

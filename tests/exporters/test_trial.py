@@ -59,10 +59,9 @@ def test_a_process_that_dies_or_hangs_is_an_error(
 
     monkeypatch.setattr(trials.subprocess, "run", run)
     start = time.monotonic()
+    images = {"a": request_small.reference_inputs}
+    limit_s = 0.5 if "sleep" in program else 60
     with pytest.raises(ExportError, match=message):
-        images = {"a": request_small.reference_inputs}
-        try_file(
-            get("onnx"), onnx_artifact.path, images, timeout_s=0.5 if "sleep" in program else 60
-        )
+        try_file(get("onnx"), onnx_artifact.path, images, timeout_s=limit_s)
     assert time.monotonic() - start < 30
     assert onnx_artifact.path.exists()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgenas import spaces
+from edgenas.core.architecture import Architecture
 from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.oneshot.evaluate import accuracy
@@ -27,10 +28,15 @@ def test_requests_of_images_in_files_take_what_fits_in_memory(
     photos: ImageDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = spaces.get("mbv3_tiny", input_channels=3, n_classes=2, resolutions=(16, 24))
-    module = extract(Supernet(space), space, space.smallest())
+    row = space.smallest()
+    module = extract(Supernet(space), space, row)
     calibrate(module, calibration_of(photos))
     monkeypatch.setattr(export, "load_model", lambda run: module)
-    run = SimpleNamespace(dataset=photos)
+    monkeypatch.setattr(export, "picked", lambda run: Architecture(space.name, tuple(row)))
+    device = SimpleNamespace(runtime="onnxruntime", precision="float32")
+    run = SimpleNamespace(
+        dataset=photos, space=space, exporters={}, job=SimpleNamespace(device=device)
+    )
     request, whole = export._request(run)  # type: ignore[arg-type]
     test = photos.open_test()
     assert request.reference_inputs.shape == (len(photos.validation), *module.graph.in_shape)

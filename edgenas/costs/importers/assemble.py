@@ -12,6 +12,7 @@ from typing import Literal
 from edgenas.core.errors import MissingCostError, TableError, UsageError, choices
 from edgenas.core.files import sha256_of
 from edgenas.core.ops import OpSpec
+from edgenas.core.precision import PRECISIONS, Precision
 from edgenas.core.version import __version__
 from edgenas.costs.importers.base import Entry, Importer
 from edgenas.costs.passport import (
@@ -27,9 +28,7 @@ from edgenas.costs.table import CostTable
 from edgenas.spaces.base import SearchSpace
 
 Duplicates = Literal["refuse", "mean"]
-Precision = Literal["float32", "float16", "int8"]
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "int8")
 DUPLICATES: tuple[Duplicates, ...] = ("refuse", "mean")
 
 _SHOWN = 5

@@ -103,6 +103,9 @@ class OnnxRuntimeModel(Model):
         options.inter_op_num_threads = 1
         options.execution_mode = self._engine.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        if self._settings.get("precision") == "weight_int8":
+            # Else every run decodes the weights anew; so they are decoded once, in opening.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         if threads == 1:  # there is no pool to spin, and none may appear
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = list(self._settings["providers"])

@@ -118,7 +118,8 @@ class FileCost(StrictModel):
 class ExportedFile(StrictModel):
     """A line of the proof: one target, its file, and what became of the budget.
 
-    `error` says why there is no file; `not_run` maps what could not be done here to the reason.
+    `error` says why there is no file, `failed` that it did not pass all checks; `not_run` maps
+    what could not be done here to the reason.
     `latency_ms` with `low_ms` and `high_ms` is the prediction on the target's own runtime;
     `process_ms` is what each measuring process found, the least of which is `measured_ms`.
     """
@@ -140,6 +141,7 @@ class ExportedFile(StrictModel):
     n_test: int | None = None
     not_run: dict[str, str] = Field(default_factory=dict)
     error: str | None = None
+    failed: bool = False
 
 
 class TableRecord(StrictModel):
@@ -207,6 +209,22 @@ class Learned(StrictModel):
     epochs: tuple[LearnedEpoch, ...]
 
 
+class Finalist(StrictModel):
+    """A member of the front whose file was made and measured before one was picked.
+
+    `accuracy` is the search's, `file_accuracy` that of the file on the validation images,
+    `latency_ms` the prediction; `beaten_by` is the finalist for whose sake it fell off the front.
+    """
+
+    id: str
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    file_accuracy: float | None = Field(default=None, ge=0, le=1)
+    latency_ms: float
+    measured_ms: float | None = None
+    beaten_by: str | None = None
+    error: str | None = None
+
+
 class ReportData(StrictModel):
     """All that a report shows.
 
@@ -226,6 +244,9 @@ class ReportData(StrictModel):
         predicted_accuracy: whether the search's accuracies are a predictor's, not measured.
         predictor: what is known of the predictor that the search was led by, in a sentence.
         learned: the course of a differentiable search; None of any other.
+        precision: of the tables and files.
+        finalists: members of the front that were judged by their files before one was picked.
+        quantised: what became of the pick in 8 bits, in a sentence.
         remeasured: front members timed on the device, all runtimes.
         blocks: parts of the picked network, all runtimes.
         exports: the proof, one line a target.
@@ -253,6 +274,9 @@ class ReportData(StrictModel):
     predicted_accuracy: bool = False
     predictor: str = ""
     learned: Learned | None = None
+    precision: str = "float32"
+    finalists: tuple[Finalist, ...] = ()
+    quantised: str = ""
     remeasured: tuple[Remeasured, ...] = ()
     blocks: tuple[BlockCost, ...] = ()
     exports: tuple[ExportedFile, ...] = ()

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from edgenas.study.report import finalists
 from edgenas.study.report.data import EvaluatedPoint, FrontMember, Remeasured, ReportData
 from edgenas.study.report.layout import (
     BLUE,
@@ -34,6 +35,8 @@ def figures(data: ReportData) -> dict[str, Figure]:
     found = {}
     if data.front or any(point.accuracy is not None for point in data.evaluations):
         found["front"] = _front(data)
+    if any(one.measured_ms and one.accuracy is not None for one in data.finalists):
+        found["finalists"] = finalists.figure(data.finalists)
     if data.progress:
         found["progress"] = _progress(data)
     if data.learned:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from edgenas.core.objective import Constraint
-from edgenas.study.report import learned
+from edgenas.study.report import finalists, learned
 from edgenas.study.report.data import (
     BlockCost,
     ExportCheck,
@@ -166,12 +166,15 @@ def front(data: ReportData) -> str:
     members = sorted(data.front, key=lambda member: member.latency_ms)
     headers = ["Architecture", "Accuracy", "Predicted (ms)", "Interval (ms)", "Measured (ms)"]
     costs = list(dict.fromkeys(name for member in members for name in member.costs))
-    return f'{plot("front", label, 460)}<p class="remark">{" ".join(remarks)}</p>' + table(
+    lines = table(
         [*headers, *map(escape, costs), "MACs", "Parameters", "Peak (KiB)", "Network"],
         [_front_row(member, costs) for member in members],
         sortable=True,
         row_classes=["picked" if member.picked else "" for member in members],
     )
+    judged = finalists.section(data.finalists, data.precision) if data.finalists else ""
+    remark = f'<p class="remark">{" ".join(remarks)}</p>'
+    return f"{plot('front', label, 460)}{remark}{lines}{judged}"
 
 
 def _has_values(data: ReportData) -> bool:
@@ -293,6 +296,7 @@ def proof(data: ReportData) -> str:
             [*headers, "Test accuracy", "Checks", "SHA-256"],
             [_proof_row(entry, bool(data.constraints)) for entry in data.exports],
         )
+        + (f'<p class="remark">{escape(data.quantised)}</p>' if data.quantised else "")
         + _other_costs(data)
         + "".join(_proof_details(entry) for entry in data.exports)
     )
@@ -328,13 +332,14 @@ def _cost_row(entry: ExportedFile, cost: FileCost) -> list[Cell | str]:
 def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:
     size = "" if entry.n_bytes is None else f" <small>{count(entry.n_bytes)}B</small>"
     missing = '<span class="bad">no file</span>'
+    failed = ' <span class="bad">failed</span>' if entry.failed else ""
     passed = sum(check.passed is True for check in entry.checks)
     made = sum(check.passed is not None for check in entry.checks)
     style = "good" if made and passed == made else "bad" if made else "none"
     checks = f'<span class="{style}">{passed} of {made} passed</span>' if made else NONE
     return [
         escape(entry.target),
-        f"<code>{escape(entry.file)}</code>{size}" if entry.file else missing,
+        f"<code>{escape(entry.file)}</code>{size}{failed}" if entry.file else missing,
         Cell(number_or_dash(entry.latency_ms), entry.latency_ms),
         Cell(span(entry.low_ms, entry.high_ms), entry.high_ms),
         Cell(_measured_text(entry), entry.measured_ms),

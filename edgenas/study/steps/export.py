@@ -1,19 +1,21 @@
-"""Step 6: the picked network as model files, each held against it; the test part is opened here."""
+"""Step 8: the picked network as model files, each held against it; the test part is opened here."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.artifact import FORMATS
-from edgenas.core.errors import ValidationError
-from edgenas.core.files import write_json
+from edgenas.core.errors import StorageError, ValidationError
+from edgenas.core.files import write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
+from edgenas.exporters.base import Images
 from edgenas.exporters.manifest import (
     Manifest,
     PredictedCost,
@@ -27,13 +29,13 @@ from edgenas.exporters.validate import run_checks, settle
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
-from edgenas.study.steps.finetune import load_model
 from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
-
-if TYPE_CHECKING:
-    from edgenas.lowering.torch import GraphModule
+from edgenas.study.steps.quantise import load_model
+from edgenas.study.steps.written import inputs_of, request_of
 
 EXPORT = "export/export.json"
+REFERENCE = "export/reference.npz"
+"""``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
 MOST_TEST_BYTES = 2**30
@@ -77,7 +79,25 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     progress("writing and checking files", len(run.exporters), len(run.exporters))
     test = {"test_accuracy": test_accuracy, "n_test": run.dataset.n_test}
     write_json(run.folder / EXPORT, {**test, "targets": list(run.exporters)})
-    return [*outputs, run.folder / EXPORT]
+    write_bytes(run.folder / REFERENCE, _reference(request))
+    return [*outputs, run.folder / EXPORT, run.folder / REFERENCE]
+
+
+def read_reference(run: Run) -> tuple[Images, npt.NDArray[np.float32]]:
+    """Return the images on which files are compared with the network, and its logits for them."""
+    try:
+        with np.load(run.folder / REFERENCE) as content:
+            return content["inputs"], content["logits"]
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(
+            f"cannot read {run.folder / REFERENCE}: {error}; run `edgenas export` again"
+        ) from error
+
+
+def _reference(request: ExportRequest) -> bytes:
+    content = BytesIO()
+    np.savez(content, inputs=request.reference_inputs, logits=request.reference_logits)
+    return content.getvalue()
 
 
 def _clear(run: Run) -> None:
@@ -93,22 +113,14 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
 
     Without labels there is no accuracy, and classes are numbers.
     """
-    from edgenas.lowering.torch import folded_weights
-    from edgenas.oneshot.evaluate import accuracy, logits, part_inputs
+    from edgenas.oneshot.evaluate import accuracy
 
     dataset, module = run.dataset, load_model(run)
     n_reference = min(N_REFERENCE, len(dataset.validation))
-    inputs = part_inputs(module, dataset, dataset.validation.take(np.arange(n_reference)))
-    request = ExportRequest(
-        graph=module.graph,
-        weights=folded_weights(module),
-        mean=dataset.mean,
-        std=dataset.std,
-        class_names=dataset.class_names or tuple(map(str, range(run.space.n_classes))),
-        reference_inputs=np.ascontiguousarray(inputs.numpy()),
-        reference_logits=np.ascontiguousarray(logits(module, inputs).numpy()),
-        calibration_images=_calibration_images(run, module),
-    )
+    inputs = inputs_of(run, module, dataset.validation.take(np.arange(n_reference)))
+    # A pick that was trained on in 8 bits has no batch norms; what is written is the same graph.
+    graph = run.space.network(picked(run).row)
+    request = replace(request_of(run, module, inputs), graph=graph)
     if not dataset.is_labelled:
         return request, None
     test = dataset.open_test()
@@ -118,25 +130,12 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     on_shown = accuracy(module, dataset, shown)
     request = replace(
         request,
-        test_images=np.ascontiguousarray(part_inputs(module, dataset, shown).numpy()),
+        test_images=inputs_of(run, module, shown),
         test_labels=shown.labels.astype(np.int64),
         test_accuracy=on_shown,
     )
     whole = on_shown if len(shown) == len(test) else accuracy(module, dataset, test)
     return request, whole
-
-
-def _calibration_images(run: Run, module: GraphModule) -> npt.NDArray[np.float32] | None:
-    """Return as many training images as the recipes ask for, None if they ask for none."""
-    from edgenas.oneshot.evaluate import part_inputs
-
-    settings = [exporter.recipe.calibration for exporter in run.exporters.values()]
-    n_images = max((one.n_images for one in settings if one is not None), default=0)
-    if not n_images:
-        return None
-    train = run.dataset.train
-    order = np.random.default_rng(0).permutation(len(train))[:n_images]
-    return np.ascontiguousarray(part_inputs(module, run.dataset, train.take(order)).numpy())
 
 
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
@@ -146,6 +145,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         ValidationError: the file is not the network; it is set aside, its manifest says why.
     """
     path = model_path(run, target)
+    request = exporter.with_calibration(request)
     artifact = exporter.export(request, path)
     checks = run_checks(exporter, request, artifact)
     runtime = run.runtime_of(target)
@@ -221,8 +221,8 @@ def _summary(run: Run) -> str:
 
 EXPORT_STEP = Step(
     name="export",
-    needs=("profile", "finetune"),
-    version=1,
+    needs=("profile", "finetune", "quantise"),
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,

@@ -1,4 +1,4 @@
-"""Step 5: the picked network gets weights of its own."""
+"""Step 6: the picked network gets weights of its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_model(run: Run) -> GraphModule:
     return module
 
 
-def _settings(run: Run) -> TrainingSettings:
+def settings_of(run: Run) -> TrainingSettings:
     """Return how the pick is trained on: not at all where its weights come from elsewhere."""
     dataset = run.dataset
     if not run.shares_weights:
@@ -49,7 +49,7 @@ def _inputs(run: Run) -> dict[str, Any]:
     return {
         "data": run.dataset.fingerprint,
         "space": run.space.fingerprint,  # the same genes are another network in another space
-        "finetune": decisive(_settings(run)),
+        "finetune": decisive(settings_of(run)),
         "seed": run.job.finetune.seed,
         "genes": list(picked(run).genes),
         **({} if run.job.search.differentiable is None else {"distil": False}),
@@ -60,7 +60,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     from edgenas.oneshot.checkpoint import write_tensors
     from edgenas.oneshot.evaluate import accuracy
 
-    settings, arch = _settings(run), picked(run)
+    settings, arch = settings_of(run), picked(run)
     module = _finetuned(run, progress) if run.shares_weights else _alone(run, progress)
     module.eval()
     found = None
@@ -91,7 +91,7 @@ def _finetuned(run: Run, progress: Progress) -> GraphModule:
         run.space,
         picked(run).row,
         run.dataset,
-        _settings(run),
+        settings_of(run),
         seed=run.job.finetune.seed,
         # The largest network is no teacher where it was never trained as one network.
         distil=run.job.search.differentiable is None,
@@ -109,7 +109,7 @@ def _alone(run: Run, progress: Progress) -> GraphModule:
         run.space,
         picked(run).row,
         run.dataset,
-        _settings(run),
+        settings_of(run),
         seed=run.job.finetune.seed,
         checkpoint=checkpoint_path(run, "finetune", {**_inputs(run), "alone": True}),
         on_step=counting("training the pick", progress, []),

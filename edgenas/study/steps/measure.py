@@ -1,4 +1,4 @@
-"""Step 7: members of the front and every exported file timed on the device; the proof."""
+"""Step 9: members of the front and every exported file timed on the device; the proof."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
-from edgenas.core.measurement import Measurement, MeasurementPlan
-from edgenas.exporters.manifest import MeasuredLatency, write_manifest
+from edgenas.core.measurement import Measurement
+from edgenas.exporters.manifest import MeasuredLatency, with_checks, write_manifest
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
@@ -26,13 +26,12 @@ from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.run_folder import digest_of
+from edgenas.study.steps.device_checks import budget_checks, file_checks, set_failed_aside
 from edgenas.study.steps.export import model_path, read_draft
 from edgenas.study.steps.file_costs import costs_inputs, measure_files_costs, with_costs
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, make_proof
 from edgenas.study.steps.search import read_front
-
-_TIMEOUT_S = 60.0
 
 
 def measured_path(run: Run, runtime: str) -> Path:
@@ -57,7 +56,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         outputs.append(_measure(run, runtime, members, progress))
         costs = measure_files_costs(run, runtime, progress)
         outputs += [] if costs is None else [costs]
-    outputs += [_finish_manifest(run, target) for target in run.exporters]
+    outputs += [_finish_manifest(run, target, progress) for target in run.exporters]
     write_json(run.folder / PROOF, make_proof(run))
     return [*outputs, run.folder / PROOF]
 
@@ -94,15 +93,6 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     path = measured_path(run, runtime)
     if _subject(path) == digest_of(subject):
         return path
-    plan = MeasurementPlan(
-        n_visits=section.n_visits,
-        n_runs=section.n_runs,
-        n_warmup=section.n_warmup,
-        timeout_s=_TIMEOUT_S,
-        spread_s=section.spread_s,
-        n_processes=section.n_processes,
-        seed=section.seed,
-    )
     model_format = RUNTIMES.get(runtime).format
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths = dict(files)
@@ -115,7 +105,7 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
             run.device,
             runtime,
             paths,
-            plan,
+            section.plan(),
             precision=precision,
             n_retries=N_RETRIES,
             progress=progress,
@@ -154,8 +144,8 @@ def _timing(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _finish_manifest(run: Run, target: str) -> Path:
-    """Put what was measured into a file's manifest, beside the file."""
+def _finish_manifest(run: Run, target: str, progress: Progress) -> Path:
+    """Put what was measured, and what the device says, into a file's manifest, beside the file."""
     manifest, path = read_draft(run, target), model_path(run, target)
     runtime = run.runtime_of(target)
     if runtime is not None:
@@ -164,6 +154,8 @@ def _finish_manifest(run: Run, target: str) -> Path:
         not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}
         manifest = manifest.model_copy(update={"measured_latency": latency, "not_run": not_run})
         manifest = with_costs(run, manifest, path.name, runtime)
+        checks = file_checks(run, target, runtime, progress)
+        manifest = with_checks(manifest, [*checks, *budget_checks(run, runtime, manifest)])
     return write_manifest(manifest, path)
 
 
@@ -195,8 +187,9 @@ def _summary(run: Run) -> str:
 MEASURE = Step(
     name="measure",
     needs=("profile", "search", "pick", "export"),
-    version=2,
+    version=3,
     inputs=_inputs,
     make=_make,
     summary=_summary,
+    check=set_failed_aside,
 )

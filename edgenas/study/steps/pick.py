@@ -1,21 +1,19 @@
-"""Step 4: one member of the front, by a budget, by the knee or by its id."""
+"""Step 5: one member of the front, by a budget, by the knee or by its id."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from edgenas.core.architecture import Architecture, population
-from edgenas.core.evaluation import Evaluation
+from edgenas.core.architecture import Architecture
 from edgenas.core.files import write_json
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import INTERVAL_COVERAGE, Run
 from edgenas.study.picking import pick
 from edgenas.study.steps.accuracy_source import how
-from edgenas.study.steps.search import read_front
+from edgenas.study.steps.finalists import reranked, upper_of
 
 PICK = "pick.json"
 
@@ -77,26 +75,14 @@ def _inputs(run: Run) -> dict[str, Any]:
     return found | ({"tables": others} if others else {})
 
 
-def _costed(run: Run) -> list[Evaluation]:
-    """Return the front with all predicted costs, those that the search did not look at too."""
-    front = read_front(run)
-    rows = population([member.arch for member in front], run.space.n_genes)
-    models = {**run.cost_models, **run.other_devices}
-    folds = {name: model.fold(rows) for name, model in models.items()}
-    return [
-        replace(member, values={**member.values, **{name: float(folds[name][i]) for name in folds}})
-        for i, member in enumerate(front)
-    ]
-
-
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     del progress
     costs = run.costs(run.job.budgets())
     found = pick(
-        _costed(run),
+        reranked(run),
         run.job.pick,
         objectives=run.objectives,
-        upper=costs.upper,
+        upper=upper_of(run, costs.upper),
         least=costs.least,
     )
     write_json(
@@ -119,7 +105,8 @@ def _summary(run: Run) -> str:
     values = content["values"]
     parts = [f"{content['id']} by {content['pick']}"]
     if "accuracy" in values:
-        parts.append(f"accuracy {values['accuracy']:.2%} {how(run)}")
+        what = f"of its {run.job.device.precision} file " if run.job.n_finalists else ""
+        parts.append(f"accuracy {what}{values['accuracy']:.2%} {how(run)}")
     predicted = predicted_latency(run, run.job.device.runtime)
     text = f"predicted {predicted['latency_ms']:.3f} ms"
     if predicted["low_ms"] is not None:
@@ -141,8 +128,8 @@ def cost_text(name: str, predicted: Mapping[str, Any]) -> str:
 
 PICK_STEP = Step(
     name="pick",
-    needs=("search",),
-    version=1,
+    needs=("search", "finalists"),
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,

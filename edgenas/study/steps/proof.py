@@ -25,6 +25,7 @@ def make_proof(run: Run) -> dict[str, Any]:
     timings = {name: run.read(f"measured/{name}.json") for name in run.runtimes}
     pick, export = run.read(PICK), run.read(EXPORT)
     finetuned = run.read(FINETUNING)
+    files = [_file(run, target, timings) for target in run.exporters]
     return {
         "schema_version": SCHEMA_VERSION,
         "job": run.job.name,
@@ -39,15 +40,23 @@ def make_proof(run: Run) -> dict[str, Any]:
         "validation_accuracy": finetuned["validation_accuracy"],
         "test_accuracy": export["test_accuracy"],
         "n_test": export["n_test"],
-        "limits": _limits(run, picked(run), {**pick["values"], **_tested(export)}),
-        "files": [_file(run, target, timings) for target in run.exporters],
+        "limits": _limits(run, picked(run), {**pick["values"], **_tested(run, export, files)}),
+        "files": files,
         "front": _front(run, timings),
     }
 
 
-def _tested(export: Mapping[str, Any]) -> dict[str, float]:
-    """Return the accuracy on the test part, which says more than the search's, if it is known."""
+def _tested(
+    run: Run, export: Mapping[str, Any], files: Sequence[Mapping[str, Any]]
+) -> dict[str, float]:
+    """Return the accuracy on the test part, which says more than the search's, if it is known.
+
+    Of a precision other than the network's own it is the file's, which is what is deployed.
+    """
     found = export["test_accuracy"]
+    if run.job.device.precision != "float32":
+        own = [one["test_accuracy"] for one in files if one["runtime"] == run.job.device.runtime]
+        found = next((value for value in own if value is not None), found)
     return {} if found is None else {"accuracy": found}
 
 
@@ -109,6 +118,7 @@ def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> di
     return {
         "target": target,
         "file": path.name,
+        "status": manifest.status,
         "sha256": sha256_of(path),
         "n_bytes": path.stat().st_size,
         "runtime": runtime,
@@ -116,10 +126,16 @@ def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> di
         "measured": measured,
         "costs": _costs(manifest, budgets),
         "budget_kept": all(kept) if kept else None,
+        "test_accuracy": _test_accuracy(manifest),
         "checks": [check.model_dump(mode="json") for check in manifest.checks],
         "options": manifest.options,
         "not_run": manifest.not_run,
     }
+
+
+def _test_accuracy(manifest: Manifest) -> float | None:
+    """Return the accuracy of the very file on the test part, if it was found here."""
+    return next((check.value for check in manifest.checks if check.name == "accuracy"), None)
 
 
 def _costs(manifest: Manifest, budgets: Sequence[Constraint]) -> dict[str, dict[str, Any]]:

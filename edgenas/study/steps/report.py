@@ -1,8 +1,9 @@
-"""Step 8: what is known of the run, gathered into report.json and drawn as report.html."""
+"""Step 10: what is known of the run, gathered into report.json and drawn as report.html."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from edgenas.study.report import (
     ExportCheck,
     ExportedFile,
     FileCost,
+    Finalist,
     FrontMember,
     Learned,
     LearnedDistribution,
@@ -39,15 +41,27 @@ from edgenas.study.steps import differentiable
 from edgenas.study.steps.accuracy_sentences import accuracy_sentences
 from edgenas.study.steps.candidates import decisive_candidates
 from edgenas.study.steps.differentiable import LEARNED
+from edgenas.study.steps.finalists import read_finalists
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, budget_kept
+from edgenas.study.steps.quantise import QUANTISE, QUANTISED
 from edgenas.study.steps.search import EVALUATIONS, read_front
 from edgenas.study.steps.train import TIMING, TRAINING
 from edgenas.study.table_names import TableName
 
 DATA, PAGE = "report.json", "report.html"
-_BEFORE = ("profile", "train", "search", "pick", "finetune", "export", "measure")
+_BEFORE = (
+    "profile",
+    "train",
+    "search",
+    "finalists",
+    "pick",
+    "finetune",
+    "quantise",
+    "export",
+    "measure",
+)
 _SLOW_SHARE = 0.5
 
 
@@ -87,6 +101,9 @@ def gather(run: Run) -> ReportData:
         predicted_accuracy=run.predictor is not None,
         predictor=accuracy_sentences(run),
         learned=_learned(run),
+        precision=run.job.device.precision,
+        finalists=tuple(Finalist(**asdict(one)) for one in read_finalists(run)),
+        quantised=_quantised(run),
         remeasured=tuple(Remeasured(**entry) for entry in proof["front"]),
         blocks=_blocks(run),
         exports=_exports(proof),
@@ -203,6 +220,14 @@ def _learned(run: Run) -> Learned | None:
     )
 
 
+def _quantised(run: Run) -> str:
+    """Return what became of the pick in 8 bits; nothing where that was not asked."""
+    if run.read(QUANTISED)["reason"] is not None:
+        return ""
+    text = QUANTISE.summary(run)
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def _blocks(run: Run) -> tuple[BlockCost, ...]:
     row = picked(run).row
     counted = macs(run.space).by_factor(row[None])[0]
@@ -239,9 +264,10 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
                     ExportCheck(name=c["name"], passed=c["passed"], detail=c["detail"])
                     for c in entry["checks"]
                 ),
-                test_accuracy=proof["test_accuracy"] if measured else None,
+                test_accuracy=entry["test_accuracy"],
                 n_test=proof["n_test"],
                 not_run=entry["not_run"],
+                failed=entry["status"] == "failed",
             )
         )
     return tuple(files)

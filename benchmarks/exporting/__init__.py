@@ -1,0 +1,1 @@
+"""Exports: every family in every target and precision, how long they take, how fast the files."""

@@ -1,0 +1,109 @@
+"""Every family of the zoo in every target and precision: written, checked, timed.
+
+One random network a family (`benchmarks.exporting.families`). Rows are kept as they are made, and
+what is there is not made again.
+
+    python -m benchmarks.exporting.matrix [--families mbv3_tiny ...] [--targets onnx ...]
+    python -m benchmarks.exporting.matrix --readme     # export/README.md from what was seen
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.environment import environment
+from benchmarks.exporting.families import families, module_of, request_of
+from benchmarks.exporting.support import Seen, support_readme
+from edgenas.core.errors import EdgenasError
+from edgenas.core.files import write_json, write_text
+from edgenas.exporters import ExportRequest, get
+from edgenas.exporters.validate import run_checks
+from edgenas.testing.golden import combinations
+
+RESULTS = Path(__file__).parent / "results" / "matrix.json"
+README = Path(__file__).parents[2] / "export" / "README.md"
+SAMPLE = ("fbnet_tiny", "mbv3_tiny", "nas_bench_201", "resnet_tiny")
+"""Families of which continuous integration sees all of it again (`tests/exporters`)."""
+
+
+def main() -> None:
+    """Make the rows that are asked for, or the README of what was seen."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--families", nargs="*", default=families())
+    parser.add_argument("--targets", nargs="*", default=("onnx", "tflite", "tensorrt"))
+    parser.add_argument("--again", action="store_true", help="also what is there")
+    parser.add_argument("--readme", action="store_true")
+    given = parser.parse_args()
+    rows = read_rows()
+    if given.readme:
+        write_text(README, support_readme([seen(row) for row in rows]))
+        return
+    torch.set_num_threads(os.cpu_count() or 1)
+    for family in given.families:
+        request = None
+        for target, precision in combinations():
+            key = {"family": family, "target": target, "precision": precision}
+            known = [row for row in rows if {**row, **key} == row]
+            if target not in given.targets or (known and not given.again):
+                continue
+            request = request or request_of(module_of(family))
+            rows = [row for row in rows if row not in known]
+            rows.append({**key, **made(request, target, precision)})
+            print(rows[-1], flush=True)
+            write_json(RESULTS, {"rows": sorted(rows, key=_order), "environment": environment()})
+
+
+def read_rows() -> list[dict[str, Any]]:
+    """Return the rows that there are."""
+    if not RESULTS.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def made(request: ExportRequest, target: str, precision: str) -> dict[str, Any]:
+    """Return how long one export took, what its checks found, and its size."""
+    exporter = get(target, precision)
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
+        path = Path(folder) / f"model{exporter.suffix}"
+        start = time.perf_counter()
+        try:
+            artifact = exporter.export(request, path)
+        except EdgenasError as error:
+            return {"status": "refused", "error": str(error), "export_s": None, "checks": {}}
+        export_s = time.perf_counter() - start
+        checks = run_checks(exporter, request, artifact)
+        kib = path.stat().st_size / 1024
+    failed = [check.name for check in checks if check.passed is False]
+    run = any(check.name == "values" and check.passed is not None for check in checks)
+    return {
+        "status": "failed" if failed else "passed" if run else "built",
+        "error": "; ".join(f"{c.name}: {c.detail}" for c in checks if c.name in failed) or None,
+        "export_s": round(export_s, 2),
+        "kib": round(kib, 1),
+        "checks": {check.name: check.measured for check in checks if check.measured is not None},
+    }
+
+
+def seen(row: dict[str, Any]) -> Seen:
+    """Return a row as the support matrix takes it."""
+    values = row["checks"].get("values")
+    return Seen(row["family"], row["target"], row["precision"], row["status"], values)
+
+
+def _order(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["family"], row["target"], row["precision"]
+
+
+if __name__ == "__main__":
+    main()

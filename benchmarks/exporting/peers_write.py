@@ -1,0 +1,52 @@
+"""Run in the peers' environment: their files of the ``pick.pt2`` and ``torch.onnx`` of a folder."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+FOLDER = Path(sys.argv[1])
+
+
+def litert_torch() -> None:
+    """Convert the torch program as shipped, and once with inputs channels last."""
+    import litert_torch as peer
+    import torch
+
+    program = torch.export.load(FOLDER / "pick.pt2")
+    module = program.module()
+    sample = program.example_inputs[0]
+    peer.convert(module, sample).export(str(FOLDER / "litert_torch.tflite"))
+    last = peer.to_channel_last_io(module, args=[0])
+    peer.convert(last, (sample[0].permute(0, 2, 3, 1).contiguous(),)).export(
+        str(FOLDER / "litert_torch_nhwc.tflite")
+    )
+
+
+def onnx2tf(name: str, source: Path) -> None:
+    """Make a TFLite file of an ONNX file as shipped."""
+    import onnx2tf as peer
+
+    out = FOLDER / f"onnx2tf_{name}"
+    peer.convert(input_onnx_file_path=str(source), output_folder_path=str(out), non_verbose=True)
+    (made,) = out.glob("*_float32.tflite")
+    shutil.copy(made, FOLDER / f"onnx2tf_{name}.tflite")
+
+
+def main() -> None:
+    """Have each peer try; one that cannot says so and leaves no file."""
+    tries = {
+        "litert_torch": litert_torch,
+        "onnx2tf of torch.onnx": lambda: onnx2tf("torch", FOLDER / "torch.onnx"),
+        "onnx2tf of ours": lambda: onnx2tf("ours", FOLDER.parent / "model.onnx"),
+    }
+    for name, attempt in tries.items():
+        try:
+            attempt()
+        except Exception as error:  # noqa: BLE001  # whatever stops a peer is told
+            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""What an exported file does on its device: loads, answers, keeps to its kernels and memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.errors import AgentError
+from edgenas.exporters.base import Exporter, Images
+from edgenas.exporters.validate import Check, delegate_check, top1_check, values_check
+from edgenas.hardware.device import Device
+from edgenas.profiling.footprint import measure_footprints
+from edgenas.profiling.progress import Progress, silent
+from edgenas.runtimes.bench import Bench, LoadInfo, open_bench
+
+OPENS = "device_opens"
+IN_DEVICE = (
+    "device_values",
+    "device_top1",
+    "device_delegate",
+    "device_load",
+    "device_peak_memory",
+)
+"""Checks for which the file must have opened, in order."""
+
+_N_PROCESSES = 3
+_KEY = "file"
+
+
+def check_on_device(  # noqa: PLR0913
+    device: Device,
+    runtime: str,
+    exporter: Exporter,
+    path: Path,
+    *,
+    inputs: Images,
+    reference: npt.NDArray[np.float32],
+    timeout_s: float = 60.0,
+    progress: Progress = silent,
+) -> list[Check]:
+    """Return the checks of a file that its own device makes, failed ones included.
+
+    The file runs in the device's measuring process, with the settings that tables are made with.
+
+    Args:
+        device: on which it is to run.
+        runtime: that runs it there.
+        exporter: of the file.
+        path: of the file.
+        inputs: normalised images, shape (n, channels, height, width).
+        reference: the trained network's logits for them, shape (n, n_classes).
+        timeout_s: for the measuring process to come up, and for each answer.
+        progress: told how far it is.
+
+    Raises:
+        DeviceError: the device cannot be reached or does not answer: nothing is known of the file.
+    """
+    precision = exporter.recipe.precision
+    try:
+        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+            loaded = bench.load(_KEY, path)
+            found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
+        footprint = measure_footprints(
+            device,
+            runtime,
+            {_KEY: path},
+            precision=precision,
+            n_processes=_N_PROCESSES,
+            timeout_s=timeout_s,
+            progress=progress,
+        )[_KEY]
+    except AgentError as error:
+        refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=str(error))
+        return [refused, *(_not_made(name, "the file does not run there") for name in IN_DEVICE)]
+    recipe = exporter.recipe
+    # The last images may not fill a batch of a fixed size; they are left out.
+    reference = reference[: len(found)]
+    peak_kib = footprint.peak_memory_kib
+    return [
+        Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
+        values_check(recipe, reference, found, name=IN_DEVICE[0]),
+        top1_check(recipe, reference, found, name=IN_DEVICE[1]),
+        delegate_check(recipe, loaded.outside, name=IN_DEVICE[2]),
+        _at_most(IN_DEVICE[3], footprint.load_ms, recipe.most_load_ms, "ms to load"),
+        _not_made(IN_DEVICE[4], "the engine does not tell its memory")
+        if peak_kib is None
+        else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
+    ]
+
+
+def _answers(  # noqa: PLR0913
+    bench: Bench,
+    loaded: LoadInfo,
+    exporter: Exporter,
+    path: Path,
+    inputs: Images,
+    timeout_s: float,
+) -> npt.NDArray[np.float32]:
+    """Return the logits of the file on the device, shape (n, n_classes)."""
+    (source,), result = loaded.inputs, loaded.outputs[0]
+    size = source.shape[0]
+    if len(inputs) < size:
+        raise AgentError(
+            f"{path} takes {size} images at once and {len(inputs)} are given; give as many"
+        )
+    found = []
+    for start in range(0, len(inputs) - size + 1, size):
+        given = exporter.encode(path, inputs[start : start + size])
+        answer = bench.infer(_KEY, {source.name: np.ascontiguousarray(given)}, timeout_s=timeout_s)
+        found.append(exporter.decode(path, answer[result.name]))
+    return np.concatenate(found)
+
+
+def _at_most(name: str, found: float, most: float | None, what: str) -> Check:
+    limit = "" if most is None else f", allowed {most:g}"
+    passed = most is None or found <= most
+    return Check(name, passed, float(found), most, f"{found:.4g} {what}{limit}")
+
+
+def _not_made(name: str, reason: str) -> Check:
+    return Check(name, passed=None, measured=None, tolerance=None, detail=reason)

@@ -1,0 +1,97 @@
+"""A trained network of the run as a file in the job's precision, and what that file gets right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from edgenas.core.artifact import FORMATS
+from edgenas.core.errors import ExportError
+from edgenas.exporters import EXPORTERS, Exporter, ExportRequest
+from edgenas.exporters import get as get_exporter
+from edgenas.exporters.base import Images
+from edgenas.exporters.trial import try_file
+from edgenas.oneshot.data.base import Part
+from edgenas.runtimes import RUNTIMES
+from edgenas.study.context import Run
+
+if TYPE_CHECKING:
+    from edgenas.lowering.torch import GraphModule
+
+_ANSWERED = "images"
+
+
+def own_exporter(run: Run) -> Exporter:
+    """Return what writes files for the job's own runtime, a target of the job if one does.
+
+    Raises:
+        ExportError: no exporter writes what the runtime runs.
+    """
+    wanted = RUNTIMES.get(run.job.device.runtime).format
+    for exporter in run.exporters.values():
+        if FORMATS[exporter.suffix] == wanted:
+            return exporter
+    for name in EXPORTERS.names():
+        if FORMATS[EXPORTERS.get(name).suffix] == wanted:
+            return get_exporter(name, run.job.device.precision)
+    raise ExportError(f"no exporter writes {wanted} files, which {run.job.device.runtime} runs")
+
+
+def request_of(run: Run, module: GraphModule, images: Images) -> ExportRequest:
+    """Return what an exporter is given of a network; `images` are those it is compared on."""
+    import torch
+
+    from edgenas.lowering.torch import folded_weights
+    from edgenas.oneshot.evaluate import logits
+
+    dataset = run.dataset
+    found = logits(module, torch.from_numpy(images))
+    return ExportRequest(
+        graph=module.graph,
+        weights=folded_weights(module),
+        mean=dataset.mean,
+        std=dataset.std,
+        class_names=class_names(run),
+        reference_inputs=np.ascontiguousarray(images),
+        reference_logits=np.ascontiguousarray(found.numpy()),
+        calibration_images=calibration_images(run, module),
+    )
+
+
+def class_names(run: Run) -> tuple[str, ...]:
+    """Return the names of the classes; numbers where the data have none."""
+    return run.dataset.class_names or tuple(map(str, range(run.space.n_classes)))
+
+
+def inputs_of(run: Run, module: GraphModule, part: Part) -> Images:
+    """Return a part's images as the network takes them."""
+    from edgenas.oneshot.evaluate import part_inputs
+
+    return np.ascontiguousarray(part_inputs(module, run.dataset, part).numpy())
+
+
+def calibration_images(run: Run, module: GraphModule) -> Images | None:
+    """Return as many training images as the recipes ask for, None if they ask for none."""
+    every = [*run.exporters.values(), own_exporter(run)]
+    settings = [exporter.recipe.calibration for exporter in every]
+    n_images = max((one.n_images for one in settings if one is not None), default=0)
+    if not n_images:
+        return None
+    train = run.dataset.train
+    order = np.random.default_rng(0).permutation(len(train))[:n_images]
+    return inputs_of(run, module, train.take(order))
+
+
+def file_accuracy(
+    exporter: Exporter, path: Path, inputs: Images, labels: npt.NDArray[np.int64]
+) -> float:
+    """Return the fraction of images that a file classifies as labelled.
+
+    Raises:
+        ExportError: the file does not open or run.
+    """
+    trial = try_file(exporter, path, {_ANSWERED: inputs}, timeout_s=exporter.recipe.timeout_s)
+    return float((trial.logits[_ANSWERED].argmax(axis=1) == labels).mean())
