@@ -155,14 +155,24 @@ class Exporter(ABC):
             return None
         if request.calibrated is not None:
             return request.calibrated
-        images = request.calibration_images
+        images = self.calibration_images(request)
+        return calibrate(request.graph, request.weights, images, settings)
+
+    def calibration_images(self, request: ExportRequest) -> Images:
+        """Return the images of the request on which ranges are to be found; for int8 alone.
+
+        Raises:
+            ExportError: the request has none, or they are none that the network reads.
+        """
+        settings, images = self.recipe.calibration, request.calibration_images
+        n_images = 0 if settings is None else settings.n_images
         if images is None:
             raise ExportError(
                 f"{self.recipe.precision} asks for calibration images and none are given: pass "
-                f"about {settings.n_images} training images"
+                f"about {n_images} training images"
             )
         _check_alike(images, request.reference_inputs)
-        return calibrate(request.graph, request.weights, images, settings)
+        return images[:n_images]
 
     def with_calibration(self, request: ExportRequest) -> ExportRequest:
         """Return the request with the ranges that this exporter asks for, which a manifest tells.

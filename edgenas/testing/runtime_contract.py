@@ -18,7 +18,7 @@ from edgenas.runtimes.base import RUNTIMES, Bench, LoadInfo
 from edgenas.runtimes.bench import open_bench
 from edgenas.testing.exporter import small_request
 
-TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "int8": 0.5}
+TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "int8": 0.5, "weight_int8": 0.1}
 """Greatest difference of an answer over the greatest one; uncalibrated codes are coarse."""
 
 

@@ -55,18 +55,13 @@ class ExecuTorchExporter(Exporter):
         graph = request.graph
         return Signature("0", (1, *graph.in_shape), "0", (1, *graph.out_shape))
 
+    def calibrated(self, request: ExportRequest) -> None:
+        """Return None: ExecuTorch's own observers find the ranges, while it quantises."""
+
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the program."""
-        images, settings = request.calibration_images, self.recipe.calibration
-        if settings is None:
-            images = None
-        elif images is None or not len(images):
-            raise ExportError(
-                f"{self.recipe.precision} asks for calibration images and none are given: pass "
-                f"about {settings.n_images} training images"
-            )
-        else:
-            images = images[: settings.n_images]
+        coded = self.recipe.precision == "int8"
+        images = self.calibration_images(request) if coded else None
         return lower(request.graph, request.weights, precision=self.recipe.precision, images=images)
 
     def signature(self, path: Path) -> Signature:
