@@ -51,6 +51,11 @@ def lower(
     if images is None:
         noise = np.random.default_rng(0).normal(size=(_N_NOISE, *graph.in_shape))
         images = noise.astype(np.float32)
+    if images.shape[1:] != graph.in_shape or not len(images):
+        raise ExportError(
+            f"calibration images have shape {images.shape}; the network takes at least one of "
+            f"{graph.in_shape}"
+        )
     inputs = torch.from_numpy(np.array(images, np.float32))
     network: nn.Module = Network(graph, weights).eval()
     try:
@@ -68,14 +73,14 @@ def _program(network: nn.Module, example: Tensor) -> bytes:
     torch, exir = require("torch"), require("executorch.exir")
     partition = require("executorch.backends.xnnpack.partition.xnnpack_partitioner")
     exported = torch.export.export(network, (example,), strict=True)
-    # torch would take h_sigmoid apart into pieces that XNNPACK does not take.
+    # ExecuTorch would take h_sigmoid apart with integers, whose conversion XNNPACK does not take.
     exported = exported.run_decompositions({torch.ops.aten.hardsigmoid.default: _h_sigmoid})
     edge = exir.to_edge_transform_and_lower(exported, partitioner=[partition.XnnpackPartitioner()])
     return bytes(edge.to_executorch().buffer)
 
 
 def _h_sigmoid(values: Tensor) -> Tensor:
-    return (values + 3).clamp(0, 6) / 6
+    return (values + 3.0).clamp(0.0, 6.0) / 6.0
 
 
 def _quantised(network: nn.Module, images: Tensor) -> nn.Module:
