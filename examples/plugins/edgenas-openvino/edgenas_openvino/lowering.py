@@ -19,7 +19,6 @@ from edgenas.core.ops import Graph
 from edgenas.lowering import onnx
 from edgenas.lowering.weights import Weights
 
-PRECISIONS = ("float32", "float16", "int8")
 XML, BIN = "model.xml", "model.bin"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a ZIP archive can say
 _COUNTED = re.compile(r"_\d+$")
@@ -35,21 +34,19 @@ def lower(
     """Return an archive with the IR of `graph`.
 
     Its input ``image`` and output ``logits`` are float32 in every precision. float16 stores the
-    weights so; int8 has codes around every operator, as in `edgenas.lowering.onnx`.
+    weights so; int8 and weight_int8 have codes where `edgenas.lowering.onnx` has them.
 
     Args:
         graph: primitives with one input.
         weights: float32, batch norms folded.
-        precision: one of `PRECISIONS`.
+        precision: one of those of edgenas.
         ranges: of all values, for int8; estimated where none are given.
 
     Raises:
         ExportError: as `edgenas.lowering.onnx.lower`, or OpenVINO cannot read what that wrote.
         MissingExtraError: onnx or openvino is not installed.
     """
-    if precision not in PRECISIONS:
-        raise ExportError(f"precision {precision!r} asked; allowed: {', '.join(PRECISIONS)}")
-    written = "int8" if precision == "int8" else "float32"
+    written = "float32" if precision == "float16" else precision
     content = onnx.lower(graph, weights, precision=written, ranges=ranges)
     openvino = require("openvino")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from edgenas.core.precision import PRECISIONS
 from edgenas.hardware.description import DeviceDescription, EngineSettings
 from edgenas.runtimes.agent_bench import AgentRuntime
 
@@ -17,13 +18,13 @@ class OpenVinoSettings(EngineSettings):
 class OpenVinoRuntime(AgentRuntime):
     """OpenVINO on the CPU, one stream.
 
-    int8 is computed in integers. float16 models have float16 weights; it computes with them in
-    float16 where the processor can, and in float32 elsewhere.
+    int8 is computed in integers, weight_int8 in float32. float16 models have float16 weights; it
+    computes with them in float16 where the processor can, and in float32 elsewhere.
     """
 
     name = "openvino"
     format = "openvino"
-    precisions = ("float32", "float16", "int8")
+    precisions = PRECISIONS
     module = "openvino"
     distribution = "openvino"
     requirement: ClassVar[str] = "edgenas-openvino"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from edgenas.core.errors import ExportError
+from edgenas.core.precision import PRECISIONS
 from edgenas.exporters import Exporter, get
 from edgenas.exporters.manifest import tool_versions
 from edgenas.testing.exporter import ExporterContract, small_request
@@ -14,7 +15,7 @@ from edgenas_openvino.exporter import OpenVinoExporter
 
 
 class TestContract(ExporterContract):
-    @pytest.fixture(params=["float32", "float16", "int8"])
+    @pytest.fixture(params=PRECISIONS)
     def exporter(self, request: pytest.FixtureRequest) -> Exporter:
         return get("openvino", request.param)
 
@@ -41,12 +42,13 @@ def test_the_archive_holds_what_every_tool_of_openvino_takes(tmp_path: Path) -> 
 
 def test_files_of_fewer_bits_are_smaller(tmp_path: Path) -> None:
     sizes = {}
-    for precision in ("float32", "float16", "int8"):
+    for precision in PRECISIONS:
         path = get("openvino", precision).export(small_request(), tmp_path / "model.ovz").path
         with zipfile.ZipFile(path) as archive:
             sizes[precision] = archive.getinfo("model.bin").file_size
     assert sizes["float16"] < 0.6 * sizes["float32"]
     assert sizes["int8"] < 0.5 * sizes["float32"]
+    assert sizes["weight_int8"] < 0.4 * sizes["float32"]
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
@@ -58,4 +60,4 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 
 def test_a_precision_without_a_recipe_is_refused() -> None:
     with pytest.raises(ExportError, match="openvino-float32"):
-        get("openvino", "weight_int8")
+        get("openvino", "int4")
