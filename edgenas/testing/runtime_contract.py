@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,9 +15,13 @@ from edgenas.core.errors import RefusedError
 from edgenas.exporters.base import ExportRequest
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling.workload import LOWERINGS
+from edgenas.runtimes.agent_file import agent_contents
 from edgenas.runtimes.base import RUNTIMES, Bench, LoadInfo
 from edgenas.runtimes.bench import open_bench
 from edgenas.testing.exporter import small_request
+
+OLDEST_PYTHON = (3, 8)
+"""On devices: that of JetPack 5."""
 
 TOLERANCES = {"float32": 1e-5, "float16": 1e-2, "int8": 0.5, "weight_int8": 0.1}
 """Greatest difference of an answer over the greatest one; uncalibrated codes are coarse."""
@@ -69,6 +74,23 @@ class RuntimeContract:
         model_format = RUNTIMES.get(runtime).format
         assert FORMATS.get(model_format).startswith(".")
         assert callable(LOWERINGS.get(model_format))
+
+    def test_its_part_of_the_measuring_process_can_travel(self, runtime: str) -> None:
+        """It runs on devices with an old Python, without edgenas and the rest of its package."""
+        module = getattr(RUNTIMES.get(runtime), "device_module", None)
+        if module is None:
+            return
+        source = agent_contents(module)[f"{module.replace('.', '/')}.py"]
+        imported: set[str] = set()
+        for node in ast.walk(ast.parse(source, feature_version=OLDEST_PYTHON)):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module or ".")
+        own = module.partition(".")[0]
+        assert not {name for name in imported if name.partition(".")[0] == own}
+        ours = {name for name in imported if name.partition(".")[0] == "edgenas"}
+        assert all(name.startswith("edgenas.runtimes.agent.") for name in ours)
 
     def test_a_loaded_model_computes_the_network(
         self, device: Device, runtime: str, network: ExportRequest, tmp_path: Path
