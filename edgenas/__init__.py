@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         profile_costs,
         report,
         search,
+        verify,
     )
     from edgenas.study.api import compile_job as compile
     from edgenas.study.job import Job, load_job
@@ -40,6 +41,7 @@ _LAZY = {
     "profile_costs": (_API, "profile_costs"),
     "report": (_API, "report"),
     "search": (_API, "search"),
+    "verify": (_API, "verify"),
 }
 
 __all__ = [
@@ -56,6 +58,7 @@ __all__ = [
     "profile_costs",
     "report",
     "search",
+    "verify",
 ]
 
 

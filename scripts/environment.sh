@@ -60,6 +60,39 @@ want_debian() {
   fi
 }
 
+# want_onnxruntime_headers REASON: ONNX Runtime's C++ headers, from Debian's package of them, or, where this Debian
+# is too old to have one, out of that package into .venvs/onnxruntime/include; nothing else changes then.
+# Never fails: what needs the headers says so itself.
+want_onnxruntime_headers() {
+  local package=libonnxruntime-dev folder="$ROOT/.venvs/onnxruntime" suite=trixie scratch
+  local keys=/usr/share/keyrings/debian-archive-keyring.gpg
+  [[ ! -f "$folder/include/onnxruntime_cxx_api.h" ]] || return 0
+  command -v apt-get dpkg-deb >/dev/null || {
+    say "not a Debian system; for $1, set ONNXRUNTIME_INCLUDE_DIR to the headers of ONNX Runtime"
+    return 0
+  }
+  if [[ -n "$(apt-cache policy "$package" 2>/dev/null)" || ! -f "$keys" ]]; then
+    want_debian "$1" "$package"
+    return 0
+  fi
+  say "fetching $package for $1"
+  scratch="$(mktemp -d)"
+  mkdir -p "$scratch/lists/partial"
+  printf 'deb [signed-by=%s] http://deb.debian.org/debian %s main\n' "$keys" "$suite" >"$scratch/sources.list"
+  local -a apt=(apt-get -qq -o "Dir::Etc::sourcelist=$scratch/sources.list" -o Dir::Etc::sourceparts=-
+    -o "Dir::State::lists=$scratch/lists" -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache=
+    -o APT::Sandbox::User=)
+  if (cd -- "$scratch" && "${apt[@]}" update && "${apt[@]}" download "$package" &&
+    dpkg-deb --extract "$package"_*.deb content) >&2; then
+    mkdir -p "$folder"
+    rm -rf -- "$folder/include"
+    mv -- "$scratch/content/usr/include/onnxruntime" "$folder/include"
+  else
+    say "could not fetch $package; going on without ($1)"
+  fi
+  rm -rf -- "$scratch"
+}
+
 # make_venv NAME EXTRAS: sets VENV to .venvs/NAME with edgenas[EXTRAS] at the versions of constraints.txt.
 # Nothing is done when an earlier call finished with the same inputs.
 make_venv() {

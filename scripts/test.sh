@@ -11,6 +11,8 @@ want_debian "tests over ssh" openssh-server
 want_debian "tests over adb on an emulated phone" adb mksh toybox
 want_debian "tests of searches in a database" postgresql
 want_debian "tests of samplers from OptunaHub" git
+want_debian "the C++ example of bundles" cmake g++
+want_onnxruntime_headers "the C++ example of bundles"
 make_venv test all,dev
 add_plugin edgenas-openvino
 cd -- "$ROOT"

@@ -78,6 +78,14 @@ def test_installed_wheel_finds_its_own_data(wheel: Path, tmp_path: Path, name: s
     assert Path(found) == wheel / "edgenas" / "_data" / name
 
 
+@pytest.mark.parametrize("name", ["device", "templates"])
+def test_wheel_carries_what_bundles_are_made_of(wheel: Path, name: str) -> None:
+    folder = f"edgenas/exporters/bundle/{name}"
+    ours = {key: value for key, value in files_in(ROOT / folder).items() if ".pyc" not in key}
+    assert len(ours) > 3
+    assert files_in(wheel / folder) == ours
+
+
 def test_wheel_is_typed_and_licensed(wheel: Path) -> None:
     assert (wheel / "edgenas" / "py.typed").is_file()
     licence = next(wheel.glob("edgenas-*.dist-info")) / "licenses" / "LICENSE"
@@ -326,3 +334,63 @@ def test_scripts_install_packages_as_root_and_survive_a_failure(tmp_path: Path) 
     assert update.startswith("update")
     assert install.startswith("install -y")
     assert install.endswith("one two")
+
+
+@pytest.fixture
+def headers(tmp_path: Path) -> tuple[str, str]:
+    """A search path with a Debian that has no package of the headers, and code that asks for it."""
+    path = tools(tmp_path)
+    for name in ("mkdir", "mktemp", "rm", "mv"):
+        (tmp_path / name).symlink_to(Path("/usr/bin") / name)
+    program(tmp_path, "apt-cache", "true")
+    program(tmp_path, "dpkg-query", "exit 1")
+    program(
+        tmp_path,
+        "apt-get",
+        f'echo "$@" >> {tmp_path}/calls\n'
+        '[[ "${*: -2:1}" != download ]] || : > libonnxruntime-dev_1_amd64.deb',
+    )
+    unpack = "mkdir -p content/usr/include/onnxruntime; : > content/usr/include/onnxruntime/"
+    program(tmp_path, "dpkg-deb", unpack + "onnxruntime_cxx_api.h")
+    return path, f'ROOT="{tmp_path}/copy"; want_onnxruntime_headers "a reason"; echo went on'
+
+
+needs_keys = pytest.mark.skipif(
+    not Path("/usr/share/keyrings/debian-archive-keyring.gpg").is_file(), reason="no Debian"
+)
+
+
+@needs_keys
+def test_scripts_take_headers_out_of_a_later_debians_package(
+    tmp_path: Path, headers: tuple[str, str]
+) -> None:
+    path, code = headers
+    for _ in range(2):
+        done = run_script(code, path=path)
+        assert done.stdout.strip() == "went on"
+    assert (tmp_path / "copy/.venvs/onnxruntime/include/onnxruntime_cxx_api.h").is_file()
+    update, download = (tmp_path / "calls").read_text().splitlines()  # the second time neither
+    assert update.endswith("update")
+    assert download.endswith("download libonnxruntime-dev")
+
+
+@needs_keys
+def test_scripts_go_on_without_headers(tmp_path: Path, headers: tuple[str, str]) -> None:
+    path, code = headers
+    program(tmp_path, "apt-get", "exit 100")
+    done = run_script(code, path=path)
+    assert done.stdout.strip() == "went on"
+    assert "could not fetch libonnxruntime-dev; going on without (a reason)" in done.stderr
+    assert not (tmp_path / "copy").exists()
+
+
+def test_scripts_install_the_headers_where_debian_has_them(
+    tmp_path: Path, headers: tuple[str, str]
+) -> None:
+    path, code = headers
+    program(tmp_path, "apt-cache", "echo libonnxruntime-dev:")
+    (tmp_path / "id").unlink()
+    program(tmp_path, "id", "echo 1000")
+    done = run_script(code, path=path)
+    assert "sudo apt-get install libonnxruntime-dev" in done.stderr
+    assert done.stdout.strip() == "went on"

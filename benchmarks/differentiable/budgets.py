@@ -50,7 +50,7 @@ from edgenas.spaces.budget import BudgetProgram
 _ROOT = Path(__file__).parent / "results"
 RESULTS, TIMED, SUMMARY = _ROOT / "budgets", _ROOT / "budgets-latency.json", _ROOT / "budgets.md"
 SPACE = "mbv3_tiny"
-N_TRAIN = 6000
+N_TRAIN = 3000
 EPOCHS, WARMUP_EPOCHS = 10, 3
 SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
 """Budgets: so far from the least latency to the greatest, on a logarithmic scale."""

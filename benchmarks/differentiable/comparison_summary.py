@@ -6,6 +6,8 @@ from collections import Counter
 from statistics import mean, stdev
 from typing import Any
 
+from scipy.stats import spearmanr
+
 from benchmarks.differentiable.comparison_runs import (
     SHARES,
     SPACES,
@@ -121,7 +123,22 @@ def _tables(space: str, rows: list[dict[str, Any]]) -> list[str]:
             f"| {NAMES[name]} | {own[0]['epochs']} | {training} | {choosing} | {used:.0%} | "
             f"{inside} of {len(picks)} | {over} of {len(picks)} |"
         )
-    return [*lines, "", _LEARNED + "\n".join(map(_learned, _by_method(rows))), ""]
+    learned = _LEARNED + "\n".join(map(_learned, _by_method(rows)))
+    return [*lines, "", _agreement(rows), "", learned, ""]
+
+
+def _agreement(rows: list[dict[str, Any]]) -> str:
+    """Return how far accuracies with a supernet's weights rank networks as training alone does."""
+    picks = [pick for row in rows for pick in row["picks"]]
+    alone = [pick["alone"] for pick in picks]
+    shared, latency = (
+        float(spearmanr([pick[name] for pick in picks], alone).statistic)
+        for name in ("shared_accuracy", "measured_ms")
+    )
+    return (
+        f"Rank correlation (Spearman) of all {len(picks)} picks' accuracy alone with what the "
+        f"supernets said of them: {shared:.2f}; with their latency: {latency:.2f}."
+    )
 
 
 def _by_method(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -1,10 +1,10 @@
 """Exported picks against what other exporters make of the same torch module, timed in one run.
 
-The same network, batch norms folded by us and not, as ``torch.onnx.export`` writes it, as
-``litert_torch`` converts it, and as ``onnx2tf`` makes TFLite of our ONNX and of torch's. All files of a runtime are timed
-together: visits in random order, several processes. Peers' packages live in an environment of their own:
+The same network as ``torch.onnx.export`` writes it, as ``litert_torch`` converts it (channels first, and last as it offers),
+and as ``onnx2tf`` makes TFLite of torch's ONNX and of ours. All files of a runtime are timed together: visits in random
+order, several processes. Peers need environments of their own, whose pins contradict each other:
 
-    python -m benchmarks.exporting.peers write RUN --peers PYTHON   # files of one run's pick
+    python -m benchmarks.exporting.peers write RUN --litert-torch PYTHON --onnx2tf PYTHON
     python -m benchmarks.exporting.peers time RUN
 """  # noqa: E501
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +41,18 @@ def main() -> None:
     )
     parser.add_argument("step", choices=("write", "time"))
     parser.add_argument("run", type=Path)
-    parser.add_argument("--peers", type=Path, help="Python with litert-torch and onnx2tf")
+    parser.add_argument("--litert-torch", type=Path, help="Python that has it")
+    parser.add_argument("--onnx2tf", type=Path, help="Python that has it")
     given = parser.parse_args()
     folder = given.run / "peers"
     if given.step == "write":
-        write(given.run, folder, given.peers)
+        pythons = {"litert_torch": given.litert_torch, "onnx2tf": given.onnx2tf}
+        write(given.run, folder, {k: v for k, v in pythons.items() if v is not None})
     else:
         write_json(RESULTS / f"peers-{given.run.name}.json", timed(given.run, folder))
 
 
-def write(run_folder: Path, folder: Path, python: Path) -> None:
+def write(run_folder: Path, folder: Path, pythons: Mapping[str, Path]) -> None:
     """Write the pick as a torch program, and have each peer make its file of it."""
     folder.mkdir(exist_ok=True)
     opened = RunFolder(run_folder)
@@ -58,7 +61,8 @@ def write(run_folder: Path, folder: Path, python: Path) -> None:
     program = torch.export.export(module.eval(), (sample,))
     torch.export.save(program, folder / "pick.pt2")
     torch.onnx.export(module, (sample,), str(folder / "torch.onnx"), dynamo=True)
-    subprocess.run([str(python), str(_WRITER), str(folder)], check=True, timeout=1800)
+    for peer, python in pythons.items():
+        subprocess.run([str(python), str(_WRITER), peer, str(folder)], check=True, timeout=1800)
 
 
 def timed(run_folder: Path, folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-FOLDER = Path(sys.argv[1])
+PEER, FOLDER = sys.argv[1], Path(sys.argv[2])
 
 
 def litert_torch() -> None:
@@ -37,15 +37,17 @@ def onnx2tf(name: str, source: Path) -> None:
 def main() -> None:
     """Have each peer try; one that cannot says so and leaves no file."""
     tries = {
-        "litert_torch": litert_torch,
-        "onnx2tf of torch.onnx": lambda: onnx2tf("torch", FOLDER / "torch.onnx"),
-        "onnx2tf of ours": lambda: onnx2tf("ours", FOLDER.parent / "model.onnx"),
+        "litert_torch": (litert_torch,),
+        "onnx2tf": (
+            lambda: onnx2tf("torch", FOLDER / "torch.onnx"),
+            lambda: onnx2tf("ours", FOLDER.parent / "model.onnx"),
+        ),
     }
-    for name, attempt in tries.items():
+    for attempt in tries[PEER]:
         try:
             attempt()
         except Exception as error:  # noqa: BLE001  # whatever stops a peer is told
-            print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{PEER}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from edgenas.cli import (
     search,
     spaces,
     tables,
+    verify,
 )
 
 app = typer.Typer(
@@ -59,5 +60,6 @@ app.add_typer(ofa.app, name="ofa")
 app.command("search")(search.search)
 app.command("pick")(pick.pick)
 app.command("export")(export.export)
+app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.command("compile")(compile_verb.compile_)

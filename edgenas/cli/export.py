@@ -1,4 +1,4 @@
-"""``edgenas export``: a run's pick as model files, checked and timed."""
+"""``edgenas export``: a run's pick as model files, checked, timed and bundled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgenas.cli.screen import Watch, say, show_json
 
 
 def export(run: RunPath, pick: Pick = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Fine-tune the pick of a run, write its files, check them and time them."""
+    """Fine-tune the pick of a run, write its files, check, time and bundle them."""
     from edgenas.study import api
 
     with Watch(quiet=quiet) as watch:

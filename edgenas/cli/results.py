@@ -176,11 +176,13 @@ def _cost(found: Mapping[str, Any] | None) -> str:
 def show_files(result: CompileResult) -> None:
     """Print where everything is."""
     show()
-    paths: list[Path] = [*result.files]
+    paths: list[Path] = [*result.files, *result.bundles]
     if result.report is not None:
         paths.append(result.report)
     for path in paths:
         show(str(path))
+    for target, reason in result.unbundled.items():
+        show(f"no bundle for {target}: {reason}", style="yellow")
     storage = result.job.search.storage or str(result.folder / "study.db")
     if "://" in storage or Path(storage).is_file():
         show(f"every evaluation: optuna-dashboard {shlex.quote(dashboard_name(storage))}")

@@ -71,6 +71,15 @@ class Signature:
     output_shape: OpenShape
 
 
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What the codes of a tensor stand for: ``(code - zero_point) * scale``; `dtype` is int8."""
+
+    dtype: str
+    scale: float
+    zero_point: int
+
+
 class Exporter(ABC):
     """Writes one target's files; their format has the target's name.
 
@@ -144,6 +153,11 @@ class Exporter(ABC):
         """How many images the file takes at once, or the name of that dimension if any number."""
         return 1
 
+    @property
+    def dtype(self) -> str:
+        """The type of what the file takes and returns."""
+        return "float32"
+
     def calibrated(self, request: ExportRequest) -> Calibrated | None:
         """Return the ranges of all values on the calibration images; None where none are needed.
 
@@ -194,6 +208,22 @@ class Exporter(ABC):
         Raises:
             ExportError: the file is damaged, or cannot be read on this machine.
         """
+
+    def codes(self, path: Path) -> tuple[Codes | None, Codes | None]:
+        """Return what the codes of the file's input and output stand for; None where it has none.
+
+        Raises:
+            ExportError: the file is damaged, or cannot be read on this machine.
+        """
+        return None, None
+
+    def device_program(self) -> str | None:
+        """Return the text of a Python module that opens such files on a device, or None.
+
+        Its class `Model` is made and used as that of ``bundle/device/engine_onnx.py``; it needs
+        Python 3.8 or later, numpy and the engine alone. Without it bundles have no programs.
+        """
+        return None
 
     def outside_delegate(self, path: Path) -> tuple[str, ...] | None:
         """Return the operators that the engine's accelerated part leaves to slower kernels.

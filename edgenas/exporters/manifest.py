@@ -46,11 +46,19 @@ class Source(StrictModel):
 
 
 class Resize(StrictModel):
-    """How an image of another size becomes `height` x `width`."""
+    """How an image of another size becomes `height` x `width`.
+
+    First, with antialiasing: the whole image becomes `stored` (height, width), in which the
+    training images lay in memory; or, where they stayed in their files, the middle of it is cut
+    out that is left when the short side becomes size / `crop_share`, rounded up. What is of another
+    size then is scaled without antialiasing, with half-pixel centres.
+    """
 
     height: int
     width: int
     interpolation: str
+    stored: tuple[int, int] | None = None
+    crop_share: float | None = None
 
 
 class PredictedLatency(StrictModel):
@@ -140,7 +148,10 @@ class Counts(StrictModel):
 
 
 class InputEntry(StrictModel):
-    """What the model reads: ``(pixel / 255 - mean) / std`` for every channel."""
+    """What the model reads: ``(pixel / 255 - mean) / std`` for every channel.
+
+    A `dtype` of integers means codes, whose scale and zero point are in the file.
+    """
 
     name: str
     shape: tuple[int | str, ...]
@@ -217,7 +228,8 @@ def make_manifest(  # noqa: PLR0913
     *,
     checks: Sequence[Check],
     source: Source,
-    interpolation: str = "bilinear",
+    stored: tuple[int, int] | None = None,
+    crop_share: float | None = None,
     predicted_latency: PredictedLatency | None = None,
     measured_latency: MeasuredLatency | None = None,
     predicted_costs: Sequence[PredictedCost] = (),
@@ -225,6 +237,7 @@ def make_manifest(  # noqa: PLR0913
 ) -> Manifest:
     """Return the manifest of an exported file.
 
+    `stored` and `crop_share` say how images become inputs (see `Resize`).
     Checks that were not made go to `not_run` with their reason, and so does a latency that is
     None, unless `not_run` already gives one under ``predicted_latency`` or ``measured_latency``.
     """
@@ -235,7 +248,6 @@ def make_manifest(  # noqa: PLR0913
         reason = exporter.unavailable_to_run_reason()
         reasons["measured_latency"] = reason or "the file was not timed in this run"
     expected = exporter.expected(request)
-    _, height, width = request.graph.in_shape
     recipe = exporter.recipe.model_dump(mode="json")
     return Manifest(
         schema_version=SCHEMA_VERSION,
@@ -249,20 +261,11 @@ def make_manifest(  # noqa: PLR0913
         ),
         source=source,
         counts=_counts(request),
-        input=InputEntry(
-            name=expected.input_name,
-            shape=expected.input_shape,
-            layout=exporter.input_layout,
-            dtype="float32",
-            pixel_range=(0.0, 1.0),
-            mean=request.mean,
-            std=request.std,
-            resize=Resize(height=height, width=width, interpolation=interpolation),
-        ),
+        input=_input(exporter, request, stored, crop_share),
         output=OutputEntry(
             name=expected.output_name,
             shape=expected.output_shape,
-            dtype="float32",
+            dtype=exporter.dtype,
             class_names=request.class_names,
         ),
         calibration=_calibration(request),
@@ -321,7 +324,11 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         SchemaError: it is missing, or not a manifest of this version.
     """
-    source = manifest_path(path)
+    return load_manifest(manifest_path(path))
+
+
+def load_manifest(source: Path) -> Manifest:
+    """Return the manifest in the file `source` (errors as `read_manifest`)."""
     try:
         return Manifest.model_validate_json(source.read_bytes())
     except OSError as error:
@@ -344,6 +351,32 @@ def tool_versions(more: Iterable[str] = ()) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def _input(
+    exporter: Exporter,
+    request: ExportRequest,
+    stored: tuple[int, int] | None,
+    crop_share: float | None,
+) -> InputEntry:
+    expected = exporter.expected(request)
+    _, height, width = request.graph.in_shape
+    return InputEntry(
+        name=expected.input_name,
+        shape=expected.input_shape,
+        layout=exporter.input_layout,
+        dtype=exporter.dtype,
+        pixel_range=(0.0, 1.0),
+        mean=request.mean,
+        std=request.std,
+        resize=Resize(
+            height=height,
+            width=width,
+            interpolation="bilinear",
+            stored=stored,
+            crop_share=crop_share,
+        ),
+    )
 
 
 def _counts(request: ExportRequest) -> Counts:

@@ -22,6 +22,7 @@ from edgenas.exporters.base import (
     Signature,
     check_images,
 )
+from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.onnx import BATCH, OPSET, lower
 from edgenas.lowering.optimised_onnx import onnx_operators
@@ -88,6 +89,10 @@ class OnnxExporter(Exporter):
     def outside_delegate(self, path: Path) -> tuple[str, ...]:
         """Return the operators that onnxruntime's CPU kernels run in float32 in place of codes."""
         return onnx_operators(path.read_bytes()).outside
+
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return program("engine_onnx.py")
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with onnxruntime."""

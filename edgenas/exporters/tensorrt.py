@@ -20,6 +20,7 @@ from edgenas.exporters.base import (
     Images,
     Signature,
 )
+from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.onnx import OPSET, lower
 
@@ -83,6 +84,10 @@ class TensorRTExporter(Exporter):
     def signature(self, path: Path) -> Signature:
         """Refuse: an engine opens on its GPU only. `build_engine` checked its network."""
         raise ExportError(f"{path} cannot be opened: {self.unavailable_to_run_reason()}")
+
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return program("engine_tensorrt.py")
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Refuse: an engine runs on its GPU only."""

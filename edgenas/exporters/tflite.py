@@ -16,12 +16,14 @@ from edgenas.exporters.base import (
     EXPORTERS,
     INPUT_NAME,
     OUTPUT_NAME,
+    Codes,
     Exporter,
     ExportRequest,
     Images,
     Signature,
     check_images,
 )
+from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.optimised_tflite import tflite_operators
 from edgenas.lowering.tflite import lower
@@ -51,6 +53,11 @@ class TfliteExporter(Exporter):
     recipe_model: ClassVar[type[Recipe]] = TfliteRecipe
     recipe: TfliteRecipe
 
+    @property
+    def dtype(self) -> str:
+        """The type of what the file takes and returns."""
+        return "int8" if self.recipe.quantised_io else "float32"
+
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the flatbuffer."""
         calibrated = self.calibrated(request)
@@ -71,9 +78,21 @@ class TfliteExporter(Exporter):
         ((result, result_detail),) = runner.get_output_details().items()
         return Signature(source, _shape(detail), result, _shape(result_detail))
 
+    def codes(self, path: Path) -> tuple[Codes | None, Codes | None]:
+        """Return the scales and zero points of the file's input and output."""
+        interpreter = _interpreter(path)
+        return (
+            _codes(interpreter.get_input_details()[0]),
+            _codes(interpreter.get_output_details()[0]),
+        )
+
     def outside_delegate(self, path: Path) -> tuple[str, ...]:
         """Return the kinds of operators that XNNPACK does not take over."""
         return tflite_operators(path.read_bytes()).outside
+
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return program("engine_tflite.py")
 
     def infer(self, path: Path, images: Images) -> npt.NDArray[np.float32]:
         """Run the file with LiteRT; `images` are channels first here, too."""
@@ -105,6 +124,13 @@ def _details(path: Path) -> tuple[Any, Any]:
     """Return what LiteRT tells of the file's input and of its output."""
     interpreter = _interpreter(path)
     return interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+
+def _codes(detail: Any) -> Codes | None:
+    if detail["dtype"] == np.float32:
+        return None
+    step, zero_point = detail["quantization"]
+    return Codes(np.dtype(detail["dtype"]).name, float(step), int(zero_point))
 
 
 def _encoded(images: npt.NDArray[np.float32], detail: Any) -> npt.NDArray[Any]:

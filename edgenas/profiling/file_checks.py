@@ -13,6 +13,7 @@ from edgenas.exporters.validate import Check, delegate_check, top1_check, values
 from edgenas.hardware.device import Device
 from edgenas.profiling.footprint import measure_footprints
 from edgenas.profiling.progress import Progress, silent
+from edgenas.runtimes.base import RUNTIMES
 from edgenas.runtimes.bench import Bench, LoadInfo, open_bench
 
 OPENS = "device_opens"
@@ -61,7 +62,9 @@ def check_on_device(  # noqa: PLR0913
     try:
         with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
             loaded = bench.load(_KEY, path)
-            found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
+            found = None
+            if RUNTIMES.get(runtime).returns_outputs:
+                found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
         footprint = measure_footprints(
             device,
             runtime,
@@ -75,18 +78,32 @@ def check_on_device(  # noqa: PLR0913
         refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=str(error))
         return [refused, *(_not_made(name, "the file does not run there") for name in IN_DEVICE)]
     recipe = exporter.recipe
-    # The last images may not fill a batch of a fixed size; they are left out.
-    reference = reference[: len(found)]
     peak_kib = footprint.peak_memory_kib
     return [
         Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
-        values_check(recipe, reference, found, name=IN_DEVICE[0]),
-        top1_check(recipe, reference, found, name=IN_DEVICE[1]),
+        *_compared(exporter, runtime, reference, found),
         delegate_check(recipe, loaded.outside, name=IN_DEVICE[2]),
         _at_most(IN_DEVICE[3], footprint.load_ms, recipe.most_load_ms, "ms to load"),
         _not_made(IN_DEVICE[4], "the engine does not tell its memory")
         if peak_kib is None
         else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
+    ]
+
+
+def _compared(
+    exporter: Exporter,
+    runtime: str,
+    reference: npt.NDArray[np.float32],
+    found: npt.NDArray[np.float32] | None,
+) -> list[Check]:
+    if found is None:
+        reason = f"{runtime} computes on inputs of its own and returns no outputs"
+        return [_not_made(name, reason) for name in IN_DEVICE[:2]]
+    # The last images may not fill a batch of a fixed size; they are left out.
+    reference = reference[: len(found)]
+    return [
+        values_check(exporter.recipe, reference, found, name=IN_DEVICE[0]),
+        top1_check(exporter.recipe, reference, found, name=IN_DEVICE[1]),
     ]
 
 

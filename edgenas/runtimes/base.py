@@ -226,6 +226,8 @@ class Runtime(ABC):
     """The format of the model files that it runs, a name of `edgenas.core.artifact.FORMATS`."""
     precisions: ClassVar[tuple[str, ...]]
     """Those in which it runs the files that edgenas writes."""
+    returns_outputs: ClassVar[bool] = True
+    """Whether its benches can infer: some programs compute on inputs of their own."""
 
     @abstractmethod
     def settings(self, description: DeviceDescription) -> EngineSettings:

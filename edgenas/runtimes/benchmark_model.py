@@ -223,6 +223,7 @@ class BenchmarkModel(Runtime):
     name = "benchmark_model"
     format = "tflite"
     precisions = PRECISIONS
+    returns_outputs = False
 
     def settings(self, description: DeviceDescription) -> BenchmarkModelSettings:  # noqa: D102
         return description.runtimes.benchmark_model

@@ -175,6 +175,7 @@ class Trtexec(Runtime):
     name = "trtexec"
     format = "onnx"
     precisions = ("float32", "float16")  # as the runtime tensorrt
+    returns_outputs = False
 
     def settings(self, description: DeviceDescription) -> TrtexecSettings:  # noqa: D102
         return description.runtimes.trtexec

@@ -17,10 +17,12 @@ from edgenas.study.costs import measure, predict, profile, profile_costs
 from edgenas.study.job import Job, absolute_tables, load_job
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import STEPS
+from edgenas.study.steps.bundle import BUNDLES, FOLDER
 from edgenas.study.steps.pick import PICK, predicted_costs, predicted_latency
 from edgenas.study.steps.proof import PROOF, budget_kept
 from edgenas.study.steps.report import PAGE
 from edgenas.study.steps.search import FRONT
+from edgenas.study.verify import verify
 
 __all__ = [
     "LAST_STEP",
@@ -35,6 +37,7 @@ __all__ = [
     "profile_costs",
     "report",
     "search",
+    "verify",
     "with_precision",
     "with_tables",
 ]
@@ -56,6 +59,8 @@ class CompileResult:
         mismatch: by table, in what it is of something else than the job's device.
         proof: budget, prediction and measurement of every exported file (``proof.json``).
         files: exported model files; those that failed a check are called ``<name>.failed``.
+        bundles: a folder for each file that passed its checks and keeps its budget.
+        unbundled: why there is none, by target of the other files.
         report: the HTML page.
     """
 
@@ -66,6 +71,8 @@ class CompileResult:
     caveats: tuple[str, ...] = ()
     proof: dict[str, Any] | None = None
     files: tuple[Path, ...] = ()
+    bundles: tuple[Path, ...] = ()
+    unbundled: Mapping[str, str] = field(default_factory=dict)
     report: Path | None = None
     mismatch: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -86,6 +93,8 @@ class CompileResult:
             "proof": self.proof,
             "budget_kept": self.budget_kept,
             "files": [str(path) for path in self.files],
+            "bundles": [str(path) for path in self.bundles],
+            "unbundled": dict(self.unbundled),
             "report": None if self.report is None else str(self.report),
         }
 
@@ -212,8 +221,8 @@ def export(
     progress: Progress = silent,
     on_step: OnStep = unheard,
 ) -> CompileResult:
-    """Fine-tune the pick, write its files, check and time them (arguments as `pick`)."""
-    return _continue(run, how, until="measure", progress=progress, on_step=on_step)
+    """Fine-tune the pick, write its files, check, time and bundle them (arguments as `pick`)."""
+    return _continue(run, how, until="bundle", progress=progress, on_step=on_step)
 
 
 def report(
@@ -235,6 +244,7 @@ def _continue(
 def _result(run: Run, steps: Sequence[str]) -> CompileResult:
     measured = "measure" in steps
     proof = run.read(PROOF) if measured else None
+    bundles = run.read(BUNDLES) if "bundle" in steps else {"made": (), "refused": {}}
     return CompileResult(
         folder=run.folder.path,
         job=run.job,
@@ -244,6 +254,8 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
         mismatch={name: model.mismatch for name, model in run.all_models.items() if model.mismatch},
         proof=proof,
         files=_files(run, proof) if proof else (),
+        bundles=tuple(run.folder / FOLDER / target for target in bundles["made"]),
+        unbundled=bundles["refused"],
         report=run.folder / PAGE if "report" in steps else None,
     )
 

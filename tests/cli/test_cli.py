@@ -17,7 +17,10 @@ from edgenas.runtimes import RUNTIMES
 from edgenas.study import api, doctor
 from tests.tiny_job import write_job
 
-VERBS = ("doctor", "profile", "predict", "measure", "search", "pick", "export", "report", "compile")
+VERBS = (
+    *("doctor", "profile", "predict", "measure", "search", "pick", "export", "verify", "report"),
+    "compile",
+)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,7 @@ CANDIDATES = (
 
 def test_candidates_are_trained_and_the_pick_anew(run: Path) -> None:
     done = again(run, *CANDIDATES)
-    assert done[:4] == ["train", "search", "pick", "finetune"]
+    assert done[:5] == ["train", "search", "finalists", "pick", "finetune"]
     assert not json.loads((run / "steps/train.json").read_text())["outputs"]
     evaluations = json.loads((run / "search/evaluations.json").read_text())["evaluations"]
     states = [entry["status"] for entry in evaluations]
@@ -127,7 +127,7 @@ def test_a_supernet_outlives_a_job_without_one(run: Path, monkeypatch: pytest.Mo
     supernet, training = run / "train/supernet.safetensors", run / "train/training.json"
     before, told = sha256_of(supernet), training.read_bytes()
     known = known_job(run)
-    assert again(run, *known)[:4] == ["train", "search", "pick", "finetune"]
+    assert again(run, *known)[:5] == ["train", "search", "finalists", "pick", "finetune"]
     assert sha256_of(supernet) == before
     report = json.loads((run / "report.json").read_text())
     assert set(report["training"]) == {"the pick"}

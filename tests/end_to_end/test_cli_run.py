@@ -15,6 +15,7 @@ from edgenas.cli.screen import Watch
 from edgenas.study.api import CompileResult
 from edgenas.study.chain import StepEvent
 from edgenas.study.run_folder import RunFolder
+from edgenas.study.steps import STEPS
 from tests.tiny_job import write_job
 
 pytestmark = pytest.mark.slow
@@ -25,8 +26,9 @@ def test_compile_prints_front_proof_and_files(
 ) -> None:
     assert main(["compile", str(run / "job.yaml"), "--out", str(run)]) == 0
     captured = capsys.readouterr()
-    assert captured.err.count("kept:") == 8
-    for words in ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→"):
+    assert captured.err.count("kept:") == len(STEPS)
+    texts = ("Front of tiny", "Proof of ", "model.onnx", "model.tflite", "report.html", "→")
+    for words in (*texts, "run/bundle/onnx", "run/bundle/tflite"):
         assert words in captured.out
 
 

@@ -23,7 +23,7 @@ from edgenas.core.errors import (
 )
 from edgenas.core.files import sha256_of
 from edgenas.costs.store import all_tables
-from edgenas.exporters.manifest import read_manifest
+from edgenas.exporters.manifest import load_manifest, read_manifest
 from edgenas.runtimes import RUNTIMES
 from edgenas.study import context
 from edgenas.study.api import CompileResult, compile_job
@@ -101,7 +101,7 @@ def test_second_run_skips_everything(run: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        (("knee", "n_macs <= 1e9"), {"pick", "export", "measure", "report"}),
+        (("knee", "n_macs <= 1e9"), {"pick", "export", "measure", "bundle", "report"}),
         (("finetune: {epochs: 1}", "finetune: {epochs: 0}"), {"finetune", "export"}),
         (("n_visits: 2, n_runs: 1, sp", "n_visits: 3, n_runs: 1, sp"), {"measure", "report"}),
         (("[onnx, tflite]", "[onnx]"), {"export", "measure"}),
@@ -131,6 +131,7 @@ def test_dropped_target_leaves_no_stale_file(run: Path) -> None:
     again(run, ("[onnx, tflite]", "[onnx]"))
     assert not (run / "model.tflite").exists()
     assert not (run / "model.tflite.json").exists()
+    assert [path.name for path in sorted((run / "bundle").iterdir())] == ["bundles.json", "onnx"]
 
 
 def test_damaged_files_are_made_anew_with_the_same_content(run: Path) -> None:
@@ -161,6 +162,9 @@ def test_pick_export_and_report_continue_a_run(run: Path) -> None:
     exported = edgenas.export(run, on_step=log)
     assert exported.proof is not None
     assert exported.proof["architecture"]["id"] == slowest
+    assert exported.bundles == (run / "bundle/onnx", run / "bundle/tflite")
+    manifest = load_manifest(run / "bundle/onnx/manifest.json")
+    assert manifest.source.architecture_id == slowest
     assert edgenas.report(run).report == run / "report.html"
 
 

@@ -32,7 +32,7 @@ def test_a_sweep_over_budgets_goes_through_the_whole_chain(run: Path) -> None:
     low, high = (f"latency_ms <= {known[i]:.4f}" for i in (3, 9))
     change = asking(f'budgets: ["{low}", "{high}"]')
     done = again(run, TRAINING, change)
-    assert done[:3] == ["train", "search", "pick"]
+    assert done[:4] == ["train", "search", "finalists", "pick"]
     learned = json.loads((run / "train/probabilities.json").read_text())
     assert [one["limits"] for one in learned["distributions"]] == [[low], [high]]
     for one in learned["distributions"]:

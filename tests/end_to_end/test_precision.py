@@ -20,6 +20,7 @@ from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import quantise
 from edgenas.study.steps.finalists import read_finalists, reranked
 from edgenas.study.steps.quantise import QUANTISE
+from edgenas.study.steps.search import read_front
 from tests.tiny_job import write_job
 
 pytestmark = pytest.mark.slow
@@ -70,7 +71,7 @@ def opened_weights(run: Run) -> list[np.ndarray]:
 
 def test_finalists_are_judged_by_their_files(opened: Run) -> None:
     found = read_finalists(opened)
-    assert len(found) == 4
+    assert len(found) == min(4, len(read_front(opened)))
     assert all(one.file_accuracy is not None and one.measured_ms for one in found)
     stays = [one for one in found if one.beaten_by is None]
     for one in found:
@@ -104,7 +105,7 @@ def test_the_report_shows_who_fell_off(int8_run: Path, opened: Run) -> None:
     page = (int8_run / "report.html").read_text(encoding="utf-8")
     assert "Finalists" in page
     data = json.loads((int8_run / "report.json").read_text())
-    assert len(data["finalists"]) == 4
+    assert len(data["finalists"]) == len(read_finalists(opened))
     fell = [one for one in read_finalists(opened) if one.beaten_by]
     assert page.count("fell off</span>") == len(fell)
     assert "The int8 file gets" in data["quantised"]

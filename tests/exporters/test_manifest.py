@@ -75,6 +75,8 @@ def test_round_trip(request_small: ExportRequest, onnx_artifact: Artifact) -> No
         "height": 15,
         "width": 14,
         "interpolation": "bilinear",
+        "stored": None,
+        "crop_share": None,
     }
     assert document["output"]["class_names"] == ["a", "b", "c", "d", "e"]
     assert [check["name"] for check in document["checks"]] == ["content", *IN_TRIAL, "size"]

@@ -16,6 +16,9 @@ from edgenas.exporters.tflite import TfliteExporter
 from edgenas.exporters.validate import Check
 from edgenas.hardware.device import load_device
 from edgenas.profiling.file_checks import IN_DEVICE, OPENS, check_on_device
+from edgenas.runtimes.benchmark_model import BenchmarkModel
+from edgenas.runtimes.onnxruntime import OnnxRuntime
+from edgenas.runtimes.trtexec import Trtexec
 from edgenas.testing.exporter import small_request
 
 RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert"}
@@ -129,3 +132,16 @@ def test_a_device_that_cannot_be_used_is_no_fault_of_the_file(
             inputs=request_small.reference_inputs,
             reference=np.zeros((8, 5), np.float32),
         )
+
+
+def test_programs_that_return_nothing_are_told_and_fail_no_file(
+    request_small: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(OnnxRuntime, "returns_outputs", False)
+    found = checks_of(get("onnx"), request_small, tmp_path / "model.onnx")
+    assert found[OPENS].passed is True
+    assert (found["device_values"].passed, found["device_top1"].passed) == (None, None)
+    assert "returns no outputs" in found["device_values"].detail
+    assert found["device_load"].passed is True
+    assert not BenchmarkModel.returns_outputs
+    assert not Trtexec.returns_outputs

@@ -41,6 +41,14 @@ class Part(ABC):
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the images; of files, the size that the data set names."""
 
+    @property
+    def crop_share(self) -> float | None:
+        """Of the short side of an image in a file, what the centre crop to evaluate on shows.
+
+        None where images lie in memory, whole and in one size.
+        """
+        return None
+
     @abstractmethod
     def take(self, index: Int64) -> Part:
         """Return the images at `index`, in that order."""

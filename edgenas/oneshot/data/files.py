@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgenas.core.errors import DataError
 from edgenas.oneshot.data.base import Augmentation, Int64, Part, UInt8
-from edgenas.oneshot.data.decoding import Decoded, DecodingTask, decode
+from edgenas.oneshot.data.decoding import CENTRE_SHARE, Decoded, DecodingTask, decode
 from edgenas.oneshot.data.processes import decoding_processes
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class FilePart(Part):
     def shape(self) -> tuple[int, int, int]:
         """Channels, and the height and width in which a sample is taken."""
         return self.channels, self.sample_px, self.sample_px
+
+    @property
+    def crop_share(self) -> float | None:
+        """Of the short side, what the centre crop shows."""
+        return CENTRE_SHARE
 
     def take(self, index: Int64) -> FilePart:
         """Return the images at `index`, in that order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgenas.study.chain import Step
+from edgenas.study.steps.bundle import BUNDLE
 from edgenas.study.steps.export import EXPORT_STEP
 from edgenas.study.steps.finalists import FINALISTS_STEP
 from edgenas.study.steps.finetune import FINETUNE
@@ -24,6 +25,7 @@ STEPS: tuple[Step, ...] = (
     QUANTISE,
     EXPORT_STEP,
     MEASURE,
+    BUNDLE,
     REPORT,
 )
 """Every step, in the order in which the chain goes through them."""

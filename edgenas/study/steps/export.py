@@ -159,6 +159,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         artifact,
         checks=checks,
         source=_source(run),
+        **_framing(run),
         predicted_latency=None if runtime is None else _predicted(run, runtime),
         predicted_costs=_predicted_costs(run, runtime),
         not_run=not_run,
@@ -171,6 +172,12 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         write_manifest(manifest, path)
         raise
     return [path, draft]
+
+
+def _framing(run: Run) -> dict[str, Any]:
+    """Return how the data set's images become inputs, as `make_manifest` takes it."""
+    share = run.dataset.validation.crop_share
+    return {"stored": run.dataset.image_shape[1:] if share is None else None, "crop_share": share}
 
 
 def _source(run: Run) -> Source:

@@ -292,7 +292,7 @@ def upper_of(run: Run, upper: Upper) -> Upper:
 
 FINALISTS_STEP = Step(
     name="finalists",
-    needs=("profile", "train", "search"),
+    needs=("train", "search"),
     version=1,
     inputs=_inputs,
     make=_make,

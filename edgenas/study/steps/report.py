@@ -1,4 +1,4 @@
-"""Step 10: what is known of the run, gathered into report.json and drawn as report.html."""
+"""Step 11: what is known of the run, gathered into report.json and drawn as report.html."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ _BEFORE = (
     "quantise",
     "export",
     "measure",
+    "bundle",
 )
 _SLOW_SHARE = 0.5
 
