@@ -74,6 +74,10 @@ class ExecuTorchExporter(Exporter):
         source, result = meta.input_tensor_meta(0), meta.output_tensor_meta(0)
         return Signature("0", tuple(source.sizes()), "0", tuple(result.sizes()))
 
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return (Path(__file__).parent / "engine.py").read_text(encoding="utf-8")
+
     def outside_delegate(self, path: Path) -> tuple[str, ...]:
         """Return the operators that XNNPACK did not take."""
         return tuple(str(one["kind"]) for one in executed(str(path)) if not one["inside"])

@@ -1,5 +1,6 @@
 """ExecuTorch keeps the exporters' contract; what else its files promise."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def test_layers_run_in_xnnpack(tmp_path: Path) -> None:
     outside = exporter.outside_delegate(path)
     assert outside is not None
     assert outside == ()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_bundles_open_it_with_answers_alike(tmp_path: Path) -> None:
+    from edgenas_executorch.engine import Model
+
+    request, exporter = small_request(), get("executorch")
+    path = exporter.export(request, tmp_path / "model.pte").path
+    model, expected = Model(str(path), 1, {}), exporter.expected(request)
+    assert model.inputs == {"name": "0", "shape": [*expected.input_shape], "dtype": "float32"}
+    assert model.outputs == {"name": "0", "shape": [*expected.output_shape], "dtype": "float32"}
+    image = request.reference_inputs[:1]
+    np.testing.assert_array_equal(model.run(image), exporter.infer(path, image))
+    assert exporter.device_program() == Path(inspect.getfile(Model)).read_text(encoding="utf-8")
 
 
 def test_images_of_another_size_are_refused(tmp_path: Path) -> None:

@@ -51,6 +51,10 @@ class OpenVinoExporter(Exporter):
             tuple(result.get_shape()),
         )
 
+    def device_program(self) -> str:
+        """Return what opens such files on a device."""
+        return (Path(__file__).parent / "engine.py").read_text(encoding="utf-8")
+
     def outside_delegate(self, path: Path) -> tuple[str, ...] | None:
         """Return the layers of an int8 file that run in float32 for lack of an integer kernel."""
         if self.recipe.precision != "int8":

@@ -1,5 +1,8 @@
 """The whole chain with OpenVINO's latency as the objective and its file as the result."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,7 @@ import pytest
 from edgenas.costs.table import CostTable
 from edgenas.exporters.manifest import read_manifest
 from edgenas.study.api import compile_job
+from edgenas.study.verify import verify
 
 JOB = """\
 schema_version: 1
@@ -51,6 +55,13 @@ def test_a_job_ends_in_a_file_that_was_timed(tmp_path: Path) -> None:
     assert "values" in {check.name for check in manifest.checks if check.passed}
     assert result.proof is not None
     assert {entry["runtime"] for entry in result.proof["front"]} == {"openvino"}
+    bundle = tmp_path / "run/bundle/openvino"
+    for program in ("check/check.py", "examples/python/classify.py"):
+        assert (bundle / program).is_file()
+    check = [sys.executable, str(bundle / "check/check.py"), "--json"]
+    done = subprocess.run(check, capture_output=True, timeout=120, check=True, cwd=tmp_path)
+    assert json.loads(done.stdout)["agrees"] is True
+    assert verify(bundle).exit_code == 0
     table = CostTable.load(tmp_path / "run/tables/openvino-float32.csv")
     assert table.passport.runtime.name == "openvino"
     assert table.passport.runtime.version == manifest.measured_latency.runtime_version
