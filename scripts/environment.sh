@@ -132,3 +132,18 @@ make_venv() {
     die "pip failed (see above). Free disk space needed: about 3 GB."
   printf '%s\n' "$inputs" >"$stamp"
 }
+
+# add_plugin NAME: installs examples/plugins/NAME into VENV, as `pip install` does for users.
+# Nothing is done when an earlier call finished with the same inputs.
+add_plugin() {
+  local folder="$ROOT/examples/plugins/$1" stamp="$VENV/$1-inputs.sha256" inputs
+  inputs="$(cat -- "$VENV/edgenas-inputs.sha256" "$folder/pyproject.toml" |
+    "$PYTHON" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')"
+  if [[ -f "$stamp" && "$(<"$stamp")" == "$inputs" ]]; then
+    return 0
+  fi
+  say "installing the plug-in $1"
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+    --constraint "$ROOT/constraints.txt" --editable "$folder" || die "pip failed (see above)."
+  printf '%s\n' "$inputs" >"$stamp"
+}

@@ -14,5 +14,8 @@ want_debian "tests of samplers from OptunaHub" git
 want_debian "the C++ example of bundles" cmake g++
 want_onnxruntime_headers "the C++ example of bundles"
 make_venv test all,dev
+add_plugin edgenas-openvino
 cd -- "$ROOT"
 "$VENV/bin/python" -m pytest -n 2 "$@"
+# The plug-in's own tests, with its own settings; not when others were asked for.
+(($#)) || "$VENV/bin/python" -m pytest -n 2 examples/plugins/edgenas-openvino

@@ -24,6 +24,9 @@ from edgenas.core.paths import DATA_FOLDERS, data_folder
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted((ROOT / "edgenas").rglob("*.py"))
+PLUGINS = ROOT / "examples" / "plugins"
+WITH_PLUGINS = [*MODULES, *sorted(PLUGINS.glob("*/edgenas_*/*.py"))]
+TESTED_PLUGIN = tomllib.loads((PLUGINS / "edgenas-openvino" / "pyproject.toml").read_text())
 TORCH_FREE = ("core", "spaces", "pareto", "costs", "profiling", "searchers", "hardware", "runtimes")
 
 
@@ -153,9 +156,10 @@ for name in {names!r}:
 
 
 def requirements() -> list[Requirement]:
-    """Returns what the package and all its extras ask for."""
+    """Returns what the package, all its extras and the plug-in that is tested with it ask for."""
     extras = PROJECT["optional-dependencies"].values()
-    return [Requirement(line) for line in chain(PROJECT["dependencies"], *extras)]
+    plugin = TESTED_PLUGIN["project"]["dependencies"]
+    return [Requirement(line) for line in chain(PROJECT["dependencies"], *extras, plugin)]
 
 
 @pytest.mark.parametrize("wanted", requirements(), ids=str)
@@ -193,7 +197,7 @@ def code_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - function.lineno + 1 - docstring
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", WITH_PLUGINS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_modules_and_functions_stay_short(path: Path) -> None:
     text = path.read_text()
     assert text.count("\n") <= 500
@@ -205,7 +209,7 @@ def test_modules_and_functions_stay_short(path: Path) -> None:
     assert not long
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize("path", WITH_PLUGINS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_is_pickled(path: Path) -> None:
     imported = {
         name.split(".")[0]

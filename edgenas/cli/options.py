@@ -23,7 +23,8 @@ DeviceId = Annotated[
 RuntimeName = Annotated[
     str,
     typer.Option(
-        "--runtime", help="Which engine: onnxruntime, litert, or one that the device file adds."
+        "--runtime",
+        help="Which engine: onnxruntime, litert, or one that the device file or a plug-in adds.",
     ),
 ]
 Precision = Annotated[str, typer.Option("--precision", help="Of weights and activations.")]

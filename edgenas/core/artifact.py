@@ -7,9 +7,13 @@ from pathlib import Path
 
 from edgenas.core.errors import UsageError
 from edgenas.core.files import sha256_of
+from edgenas.core.registry import Registry
 
-FORMATS = {".onnx": "onnx", ".tflite": "tflite", ".engine": "tensorrt"}
-"""Model format by file suffix."""
+FORMATS: Registry[str] = Registry("model format")
+"""Model formats by name: the suffix of their files."""
+FORMATS.add("onnx")(".onnx")
+FORMATS.add("tflite")(".tflite")
+FORMATS.add("tensorrt")(".engine")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,9 @@ class Artifact:
         Raises:
             UsageError: there is no such file or its suffix is not a model's.
         """
-        if path.suffix not in FORMATS:
-            raise UsageError(f"{path}: not a model file; allowed suffixes: {', '.join(FORMATS)}")
+        formats = {suffix: name for name, suffix in FORMATS.items()}
+        if path.suffix not in formats:
+            raise UsageError(f"{path}: not a model file; allowed suffixes: {', '.join(formats)}")
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
-        return cls(path, FORMATS[path.suffix], sha256_of(path))
+        return cls(path, formats[path.suffix], sha256_of(path))

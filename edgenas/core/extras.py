@@ -24,6 +24,12 @@ EXTRAS = {
 """Import name of each optional package to the extra of edgenas that installs it."""
 
 
+def requirement_of(module: str) -> str:
+    """Return what pip installs for `module`: an extra of edgenas, else the package of its name."""
+    package = module.partition(".")[0]
+    return f"edgenas[{EXTRAS[package]}]" if package in EXTRAS else package
+
+
 def require(module: str) -> ModuleType:
     """Import and return `module`.
 
@@ -33,10 +39,9 @@ def require(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:  # a shared library that is missing is an OSError
-        extra = EXTRAS[module.partition(".")[0]]
         raise MissingExtraError(
             f"{module} is needed for this and cannot be imported ({error}); "
-            f"run: pip install 'edgenas[{extra}]'"
+            f"run: pip install '{requirement_of(module)}'"
         ) from error
 
 

@@ -84,9 +84,11 @@ class Codes:
 
 
 class Exporter(ABC):
-    """Writes one target's files.
+    """Writes one target's files; their format has the target's name.
 
-    `packages` are the import names that writing needs, and `run_packages` what running needs.
+    `packages` are the import names that writing needs, and `run_packages` what running needs. A
+    plug-in's exporter names its own `recipe_folders`, and the `distributions` whose versions a
+    manifest tells beside those of edgenas.
     """
 
     name: ClassVar[str]
@@ -95,6 +97,8 @@ class Exporter(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     run_packages: ClassVar[tuple[str, ...]] = ()
     recipe_model: ClassVar[type[Recipe]] = Recipe
+    recipe_folders: ClassVar[tuple[Path, ...]] = ()
+    distributions: ClassVar[tuple[str, ...]] = ()
     place: Place | None = None
     """Where its files are built and run, if that is not here."""
     built: BuildEntry | None = None
@@ -112,7 +116,8 @@ class Exporter(ABC):
         Raises:
             ExportError: there is no recipe for it.
         """
-        return cls(load_recipe(cls.name, precision, cls.recipe_model))
+        folders = cls.recipe_folders
+        return cls(load_recipe(cls.name, precision, cls.recipe_model, more=folders))
 
     def unavailable_reason(self) -> str | None:
         """Return why files of this target cannot be written here, or None if they can."""
@@ -176,14 +181,24 @@ class Exporter(ABC):
             return None
         if request.calibrated is not None:
             return request.calibrated
-        images = request.calibration_images
+        images = self.calibration_images(request)
+        return calibrate(request.graph, request.weights, images, settings)
+
+    def calibration_images(self, request: ExportRequest) -> Images:
+        """Return the images of the request on which ranges are to be found; for int8 alone.
+
+        Raises:
+            ExportError: the request has none, or they are none that the network reads.
+        """
+        settings, images = self.recipe.calibration, request.calibration_images
+        n_images = 0 if settings is None else settings.n_images
         if images is None:
             raise ExportError(
                 f"{self.recipe.precision} asks for calibration images and none are given: pass "
-                f"about {settings.n_images} training images"
+                f"about {n_images} training images"
             )
         _check_alike(images, request.reference_inputs)
-        return calibrate(request.graph, request.weights, images, settings)
+        return images[:n_images]
 
     def with_calibration(self, request: ExportRequest) -> ExportRequest:
         """Return the request with the ranges that this exporter asks for, which a manifest tells.

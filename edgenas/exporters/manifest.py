@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -275,7 +275,7 @@ def make_manifest(  # noqa: PLR0913
         measured_latency=measured_latency,
         predicted_costs=tuple(predicted_costs),
         not_run=reasons | (not_run or {}),
-        versions=tool_versions(),
+        versions=tool_versions(exporter.distributions),
     )
 
 
@@ -344,10 +344,13 @@ def load_manifest(source: Path) -> Manifest:
         raise SchemaError(f"{source}: {place}: {first['msg']}; export the model again") from error
 
 
-def tool_versions() -> dict[str, str]:
-    """Return the versions of Python and of each installed package that has a part in a file."""
+def tool_versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Return the versions of Python and of each installed package that has a part in a file.
+
+    `more` are the packages of exporters that plug-ins bring.
+    """
     versions = {"python": platform.python_version()}
-    for name in _DISTRIBUTIONS:
+    for name in dict.fromkeys((*_DISTRIBUTIONS, *more)):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -62,14 +63,16 @@ class Recipe(StrictModel):
         return self
 
 
-def load_recipe(target: str, precision: str, model: type[R]) -> R:
+def load_recipe(target: str, precision: str, model: type[R], *, more: tuple[Path, ...] = ()) -> R:
     """Return the recipe ``export/recipes/<target>-<precision>.yaml``; the user's own comes first.
+
+    `more` are folders to look in afterwards, those of plug-ins.
 
     Raises:
         ExportError: there is none.
         SchemaError: the file breaks the schema.
     """
-    folders = [folder / "recipes" for folder in search_path("export")]
+    folders = [*(folder / "recipes" for folder in search_path("export")), *more]
     name = f"{target}-{precision}"
     for folder in folders:
         path = folder / f"{name}.yaml"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import Field, create_model, model_validator
 
+from edgenas.core.registry import Registry
 from edgenas.core.schema import StrictModel
 from edgenas.hardware.connectors.base import CONNECTORS, ConnectorSettings
 from edgenas.hardware.power.settings import PowerSettings
@@ -117,14 +118,27 @@ class BenchmarkModelSettings(EngineSettings):
         return self
 
 
+ENGINE_SETTINGS: Registry[type[EngineSettings]] = Registry("engine settings")
+"""Settings of the runtimes that plug-ins bring, by the name of the runtime."""
+E = TypeVar("E", bound=EngineSettings)
+
+
 class RuntimeSettings(StrictModel):
-    """The runtimes that the device has; one left out runs with its defaults."""
+    """The runtimes that the device has; one left out runs with its defaults.
+
+    Runtimes of plug-ins are fields too, where a device file names any (see `description_of`).
+    """
 
     onnxruntime: OnnxRuntimeSettings = OnnxRuntimeSettings()
     litert: LiteRtSettings = LiteRtSettings()
     benchmark_model: BenchmarkModelSettings = BenchmarkModelSettings()
     tensorrt: TensorRtSettings = TensorRtSettings()
     trtexec: TrtexecSettings = TrtexecSettings()
+
+    def of(self, name: str, kind: type[E]) -> E:
+        """Return the settings of a plug-in's runtime, its defaults where the file has none."""
+        found = getattr(self, name, None)
+        return found if isinstance(found, kind) else kind()
 
 
 class Step(StrictModel):
@@ -245,14 +259,28 @@ class DeviceDescription(StrictModel):
 
 
 def description_of(document: Mapping[str, object]) -> type[DeviceDescription]:
-    """Return the schema of a device's document: its connector brings keys of its own.
+    """Return the schema of a device's document: connectors and plug-ins bring keys of their own.
 
     Raises:
         RegistryError: no such connector.
     """
+    fields: dict[str, Any] = {}
     connector = document.get("connector")
     kind = connector.get("kind") if isinstance(connector, Mapping) else None
-    if not isinstance(kind, str):
+    if isinstance(kind, str):
+        fields["connector"] = (CONNECTORS.get(kind).settings_type, ...)
+    runtimes = document.get("runtimes")
+    if isinstance(runtimes, Mapping) and not set(runtimes) <= set(RuntimeSettings.model_fields):
+        settings = _settings_with_plugins()
+        fields["runtimes"] = (settings, settings())
+    if not fields:
         return DeviceDescription
-    settings = CONNECTORS.get(kind).settings_type
-    return create_model("DeviceDescription", __base__=DeviceDescription, connector=(settings, ...))
+    return create_model("DeviceDescription", __base__=DeviceDescription, **fields)
+
+
+def _settings_with_plugins() -> type[RuntimeSettings]:
+    own = RuntimeSettings.model_fields
+    fields: dict[str, Any] = {
+        name: (kind, kind()) for name, kind in ENGINE_SETTINGS.items() if name not in own
+    }
+    return create_model("RuntimeSettings", __base__=RuntimeSettings, **fields)

@@ -307,10 +307,18 @@ def folded_weights(module: GraphModule) -> Weights:
 
 def folded(module: GraphModule) -> GraphModule:
     """Return the same function without batch norms, in evaluation mode; it runs faster."""
-    nodes = tuple(replace(node, op=_without_norm(node.op)) for node in module.graph.nodes)
-    result = GraphModule(Graph(module.graph.in_shape, nodes))
-    tensors = {name: torch.from_numpy(value) for name, value in folded_weights(module).items()}
-    result.load_state_dict(tensors)
+    return from_folded(module.graph, folded_weights(module))
+
+
+def from_folded(graph: Graph, weights: Weights) -> GraphModule:
+    """Return the module, in evaluation mode, of a graph whose norms are folded into `weights`.
+
+    It has no batch norms; the weights are copied. What exporters are asked to write is such a pair.
+    """
+    nodes = tuple(replace(node, op=_without_norm(node.op)) for node in graph.nodes)
+    result = GraphModule(Graph(graph.in_shape, nodes))
+    arrays = {name: np.array(weights[name], np.float32) for name in result.state_dict()}
+    result.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     return result.eval()
 
 

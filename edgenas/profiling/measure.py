@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgenas.core.architecture import Genes
+from edgenas.core.artifact import FORMATS
 from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.hardware.device import Device
 from edgenas.profiling.progress import Progress, silent
@@ -146,7 +147,7 @@ def measure_networks(  # noqa: PLR0913
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths: dict[str, Path] = {}
         for i, row in enumerate(population):
-            path = Path(folder) / f"{i}.{kind.format}"
+            path = Path(folder) / f"{i}{FORMATS.get(kind.format)}"
             network = space.network(row)
             content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
             path.write_bytes(content)

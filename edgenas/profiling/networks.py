@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.core.architecture import Genes
+from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import UsageError
 from edgenas.core.files import Journal
 from edgenas.costs.kinds import KINDS, ON_LATENCY, SOURCES, Kind, Source
@@ -217,7 +218,7 @@ class _Run:
         with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
             paths: dict[str, Path] = {}
             for k in numbers:
-                paths[str(k)] = Path(folder) / f"{k}.{runtime.format}"
+                paths[str(k)] = Path(folder) / f"{k}{FORMATS.get(runtime.format)}"
                 graph = campaign.space.network(self.networks[self.order[k]])
                 content = model_bytes(
                     graph, runtime.format, campaign.precision, symmetric=runtime.symmetric

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from edgenas.core.artifact import FORMATS
 from edgenas.core.files import Journal
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.costs.store import table_path
@@ -223,7 +224,7 @@ def _load(  # noqa: PLR0913
         for key, graph in workload.graphs():
             if key in named:
                 # A name of its own: an engine may have the file before mapped into its memory.
-                path = Path(folder) / f"{done}.{kind.format}"
+                path = Path(folder) / f"{done}{FORMATS.get(kind.format)}"
                 content = model_bytes(graph, kind.format, precision, symmetric=kind.symmetric)
                 path.write_bytes(content)
                 bench.load(named[key], path)

@@ -11,6 +11,7 @@ from edgenas.core.architecture import Genes
 from edgenas.core.counts import weight_bytes
 from edgenas.core.errors import UsageError
 from edgenas.core.ops import Graph, OpSpec
+from edgenas.core.registry import Registry
 from edgenas.costs.counts import operator_counts
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.lowering import onnx, tflite
@@ -20,8 +21,10 @@ from edgenas.spaces.blocks import expand
 from edgenas.spaces.budget import BudgetProgram
 from edgenas.spaces.fold import macs
 
-LOWERINGS: dict[str, Callable[..., bytes]] = {"onnx": onnx.lower, "tflite": tflite.lower}
-"""Model format to the function that writes a graph in it."""
+LOWERINGS: Registry[Callable[..., bytes]] = Registry("lowering")
+"""Model format to the function that writes a graph in it: ``(graph, weights, *, precision)``."""
+LOWERINGS.add("onnx")(onnx.lower)
+LOWERINGS.add("tflite")(tflite.lower)
 
 ANCHOR = "anchor"
 MISSING_NETWORKS = 60
@@ -203,9 +206,10 @@ def model_bytes(
         UsageError: no lowering writes that format.
         ExportError: an operator has no form in that precision.
     """
-    if model_format not in LOWERINGS:
+    if model_format not in LOWERINGS.names():
         raise UsageError(
             f"nothing can be profiled as {model_format!r}; formats: {', '.join(LOWERINGS)}"
         )
     form = {"symmetric": True} if symmetric and precision == "int8" else {}
-    return LOWERINGS[model_format](graph, random_weights(graph), precision=precision, **form)
+    lower = LOWERINGS.get(model_format)
+    return lower(graph, random_weights(graph), precision=precision, **form)

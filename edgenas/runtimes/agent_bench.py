@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgenas.core.errors import AgentError, DeviceError, RefusedError
-from edgenas.core.extras import EXTRAS, unavailable_reason
+from edgenas.core.extras import requirement_of, unavailable_reason
 from edgenas.hardware.description import DeviceDescription
 from edgenas.hardware.device import LOCAL, Device
 from edgenas.hardware.power.base import Reading, Source
@@ -264,10 +264,16 @@ class AgentRuntime(Runtime):
     """What a device needs that edgenas itself is not installed on, for its Python."""
     bench: ClassVar[type[AgentBench]] = AgentBench
     """What is opened: a bench of its own where the engine can do more than others."""
+    device_module: ClassVar[str | None] = None
+    """The module with a plug-in's part of the measuring process, ``ENGINES``; no package.
+
+    It travels to the device: it may import nothing but Python 3.8's own modules, numpy, the engine
+    and `edgenas.runtimes.agent`.
+    """
 
     @property
-    def extra(self) -> str:  # noqa: D102
-        return EXTRAS[self.module.partition(".")[0]]
+    def requirement(self) -> str:  # noqa: D102
+        return requirement_of(self.module)
 
     def unavailable_reason(self) -> str | None:  # noqa: D102
         return unavailable_reason(self.module)
@@ -287,7 +293,7 @@ class AgentRuntime(Runtime):
     def remedy(self, device: Device) -> str:
         """Return what to do where the engine is missing; edgenas itself needs not be there."""
         if device.connector.address == LOCAL and device.python == device.connector.python:
-            return f"run: pip install 'edgenas[{self.extra}]'"
+            return f"run: pip install '{self.requirement}'"
         return (
             f"give {device.python} there {self.packages_there}; another interpreter, of a virtual "
             "environment for one, is named by the key python of the device file"
@@ -298,7 +304,9 @@ class AgentRuntime(Runtime):
         self, device: Device, *, timeout_s: float, precision: str = "float32"
     ) -> Iterator[Bench]:
         settings = self.agent_settings(device.resolved, precision)
-        client = AgentClient(device, self.name, self.remedy(device), settings)
+        client = AgentClient(
+            device, self.name, self.remedy(device), settings, module=self.device_module
+        )
         try:
             yield self.bench(device, self, client, client.hello(timeout_s))
         finally:

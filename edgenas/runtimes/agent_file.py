@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import io
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from edgenas.core.errors import UsageError
 from edgenas.core.files import write_bytes
 from edgenas.core.paths import user_folder
 
@@ -16,14 +18,31 @@ _INSIDE = "edgenas/runtimes/agent"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip file can say
 
 
-def agent_contents() -> dict[str, bytes]:
-    """Return what the file holds: Python sources by their paths inside it."""
+def agent_contents(module: str | None = None) -> dict[str, bytes]:
+    """Return what the file holds: Python sources by their paths inside it.
+
+    `module` is that of a plug-in's engine; the packages that it stands in are empty there.
+
+    Raises:
+        UsageError: there is no such module, or it is no file of Python.
+    """
     sources = {
         f"{_INSIDE}/{path.name}": path.read_bytes() for path in sorted(_SOURCES.glob("*.py"))
     }
     start = sources.pop(f"{_INSIDE}/__main__.py")
     packages = {"edgenas/__init__.py": b"", "edgenas/runtimes/__init__.py": b""}
-    return {"__main__.py": start, **packages, **sources}
+    added = {} if module is None else _plugin(module)
+    return {"__main__.py": start, **packages, **sources, **added}
+
+
+def _plugin(module: str) -> dict[str, bytes]:
+    *packages, name = module.split(".")
+    spec = importlib.util.find_spec(module)
+    source = Path(spec.origin) if spec is not None and spec.origin is not None else None
+    if source is None or source.name != f"{name}.py":
+        raise UsageError(f"the measuring process needs {module}, which is no Python file here")
+    empty = ["/".join([*packages[:n], "__init__.py"]) for n in range(1, len(packages) + 1)]
+    return {**dict.fromkeys(empty, b""), "/".join([*packages, f"{name}.py"]): source.read_bytes()}
 
 
 def pack(contents: Mapping[str, bytes]) -> bytes:
@@ -36,13 +55,16 @@ def pack(contents: Mapping[str, bytes]) -> bytes:
     return stream.getvalue()
 
 
-def agent_path() -> Path:
+def agent_path(module: str | None = None) -> Path:
     """Return the file on this machine, named by its content; it is made if it is not there.
+
+    `module` is that of a plug-in's engine.
 
     Raises:
         StorageError: the user's folder cannot be written.
+        UsageError: as `agent_contents`.
     """
-    content = pack(agent_contents())
+    content = pack(agent_contents(module))
     digest = hashlib.sha256(content).hexdigest()[:16]
     path = user_folder() / "agents" / f"edgenas-agent-{digest}.pyz"
     if not path.is_file() or path.read_bytes() != content:

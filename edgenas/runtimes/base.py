@@ -223,7 +223,7 @@ class Runtime(ABC):
 
     name: ClassVar[str]
     format: ClassVar[str]
-    """The format of the model files that it runs; see `edgenas.core.artifact.FORMATS`."""
+    """The format of the model files that it runs, a name of `edgenas.core.artifact.FORMATS`."""
     also: ClassVar[tuple[str, ...]] = ()
     """Formats of files that it runs beside, and that are made on the device."""
     precisions: ClassVar[tuple[str, ...]]
@@ -260,8 +260,8 @@ class Runtime(ABC):
 
     @property
     @abstractmethod
-    def extra(self) -> str:
-        """The extra of edgenas that installs what this needs."""
+    def requirement(self) -> str:
+        """What pip installs for it, e.g. ``edgenas[onnx]``."""
 
     def load_timeout_s(self, description: DeviceDescription) -> float:
         """Return how long loading a model may take on a device: minutes, if it is built there."""
@@ -287,5 +287,5 @@ RUNTIMES: Registry[type[Runtime]] = Registry("runtime")
 def runtimes_on(description: DeviceDescription) -> tuple[str, ...]:
     """Return the names of the runtimes that a device has, by its description."""
     return tuple(
-        name for name in RUNTIMES if RUNTIMES.get(name)().absent_reason(description) is None
+        name for name, kind in RUNTIMES.items() if kind().absent_reason(description) is None
     )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgenas.core.errors import AgentError, DeviceError
-from edgenas.core.extras import EXTRAS, unavailable_reason
+from edgenas.core.extras import requirement_of, unavailable_reason
 from edgenas.core.files import sha256_of
 from edgenas.core.precision import PRECISIONS
 from edgenas.hardware.cores import read_cores
@@ -229,8 +229,8 @@ class BenchmarkModel(Runtime):
         return description.runtimes.benchmark_model
 
     @property
-    def extra(self) -> str:  # noqa: D102
-        return EXTRAS[_SCHEMA.partition(".")[0]]
+    def requirement(self) -> str:  # noqa: D102
+        return requirement_of(_SCHEMA)
 
     def absent_reason(self, description: DeviceDescription) -> str | None:  # noqa: D102
         settings = self.settings(description)

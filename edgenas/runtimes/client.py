@@ -58,12 +58,18 @@ class AgentClient:
     """One measuring process on a device. After a timeout or a broken frame it is gone for good."""
 
     def __init__(
-        self, device: Device, runtime: str, remedy: str, settings: Mapping[str, Any]
+        self,
+        device: Device,
+        runtime: str,
+        remedy: str,
+        settings: Mapping[str, Any],
+        *,
+        module: str | None = None,
     ) -> None:
         self._device, self._runtime, self._settings = device, runtime, settings
-        self._remedy = remedy
+        self._remedy, self._module = remedy, module
         self._n_requests = 0
-        agent = device.connector.place(agent_path())
+        agent = device.connector.place(agent_path(module))
         self._process: RemoteProcess | None = device.connector.spawn([device.python, agent], _ENV)
 
     @property
@@ -85,6 +91,7 @@ class AgentClient:
             timeout_s=timeout_s,
             protocol=PROTOCOL,
             runtime=self._runtime,
+            module=self._module,
             settings=dict(self._settings),
         )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
 from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError
-from edgenas.core.extras import EXTRAS
+from edgenas.core.extras import requirement_of
 from edgenas.hardware.description import DeviceDescription, TrtexecSettings
 from edgenas.hardware.device import Device
 from edgenas.runtimes.base import BUILD_S, RUNTIMES, Bench, EngineInfo, Runtime
@@ -37,8 +37,8 @@ class Trtexec(Runtime):
         return description.runtimes.trtexec
 
     @property
-    def extra(self) -> str:  # noqa: D102
-        return EXTRAS["onnx"]
+    def requirement(self) -> str:  # noqa: D102
+        return requirement_of("onnx")
 
     def load_timeout_s(self, description: DeviceDescription) -> float:  # noqa: D102
         return BUILD_S

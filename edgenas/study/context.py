@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgenas import spaces
-from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import (
     EdgenasError,
     ExportError,
@@ -127,7 +126,7 @@ class Run:
             return exporter.place.runtime == runtime
         if kind.symmetric and exporter.recipe.precision == "int8":
             return False  # other files have ONNX Runtime's 8 bits
-        return kind.format == FORMATS[exporter.suffix]
+        return kind.format == target
 
     @cached_property
     def objectives(self) -> tuple[Objective, ...]:

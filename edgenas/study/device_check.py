@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgenas import spaces
+from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import DeviceError, EdgenasError, MissingExtraError, RefusedError
 from edgenas.hardware.cores import cpus_text
 from edgenas.hardware.device import LOCAL, Device
@@ -402,6 +403,6 @@ def _model(model_format: str) -> Iterator[Path]:
     """Yield the reference network as a file, which is removed again."""
     space = spaces.get(_SPACE)
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
-        path = Path(folder) / f"model.{model_format}"
+        path = Path(folder) / f"model{FORMATS.get(model_format)}"
         path.write_bytes(model_bytes(space.network(space.largest()), model_format))
         yield path

@@ -7,7 +7,13 @@ import sys
 from dataclasses import dataclass
 
 from edgenas import __version__
-from edgenas.core.errors import DeviceError, MissingExtraError
+from edgenas.core.errors import (
+    DeviceError,
+    ExportError,
+    MissingExtraError,
+    RegistryError,
+    SchemaError,
+)
 from edgenas.core.extras import EXTRAS, unavailable_reason
 from edgenas.core.paths import user_folder
 from edgenas.costs.store import all_tables
@@ -99,13 +105,17 @@ def _runtimes(device: Device) -> list[Observation]:
     found = []
     named = device.description.runtimes.model_fields_set
     for name in RUNTIMES:
-        runtime = RUNTIMES.get(name)()
+        try:
+            runtime = RUNTIMES.get(name)()
+        except RegistryError as error:
+            found.append(Observation(f"runtime {name}", "warning", "cannot be loaded", str(error)))
+            continue
         if runtime.absent_reason(device.description) is not None:
             continue
         if runtime.unavailable_reason() is None:
             found.append(Observation(f"runtime {name}", "ok", f"version {runtime.version()}"))
         else:
-            remedy = f"pip install 'edgenas[{runtime.extra}]'"
+            remedy = f"pip install '{runtime.requirement}'"
             severity: Severity = "warning" if name in named else "note"
             found.append(Observation(f"runtime {name}", severity, "not installed", remedy))
     return found
@@ -114,7 +124,13 @@ def _runtimes(device: Device) -> list[Observation]:
 def _exporters() -> list[Observation]:
     found = []
     for name in EXPORTERS:
-        exporter = get_exporter(name)
+        try:
+            exporter = get_exporter(name)
+        except (RegistryError, ExportError, SchemaError) as error:
+            found.append(
+                Observation(f"export to {name}", "warning", "cannot be loaded", str(error))
+            )
+            continue
         reason = exporter.unavailable_reason()
         if reason is not None:
             found.append(Observation(f"export to {name}", "note", "not possible", reason))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgenas.core.artifact import FORMATS
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.core.objective import Constraint
 from edgenas.exporters import Exporter
@@ -48,7 +47,7 @@ def prove_on_device(  # noqa: PLR0913
         DeviceError: the device or its engine failed.
     """
     manifest = contents.manifest
-    runtime = _runtime(device, manifest, path)
+    runtime = _runtime(device, manifest)
     if runtime is None:
         text = f"no runtime of {device.id} runs {exporter.name} files; run check/check.py there"
         return [Finding("device", None, "run and timed on the device", text)], None
@@ -75,11 +74,10 @@ def prove_on_device(  # noqa: PLR0913
     return [*findings, *_judged(manifest, measured.latency_ms, budgets, other)], measured.latency_ms
 
 
-def _runtime(device: Device, manifest: Manifest, path: Path) -> str | None:
+def _runtime(device: Device, manifest: Manifest) -> str | None:
     """Return the runtime that timed the file before, or the first on the device that can."""
     there = runtimes_on(device.description)
-    wanted = FORMATS.get(path.suffix)
-    fitting = [name for name in there if RUNTIMES.get(name).runs(wanted)]
+    fitting = [name for name in there if RUNTIMES.get(name).runs(manifest.target)]
     measured = manifest.measured_latency
     if measured is not None and measured.runtime in fitting:
         return measured.runtime

@@ -66,8 +66,21 @@ def test_plugged_in_parts_are_loaded_when_asked_for(plugins: list[str]) -> None:
     assert part.__name__ == "Fraction"
     assert parts.get("fractions") is part
     assert set(plugins) == {"edgenas.power_meter"}
-    with pytest.raises(ModuleNotFoundError, match="no_such_module_anywhere"):
+    told = r"power meter 'broken' of a plug-in cannot be loaded from no_such_mod.*No module named"
+    with pytest.raises(RegistryError, match=told) as caught:
         parts.get("broken")
+    assert isinstance(caught.value.__cause__, ModuleNotFoundError)
+
+
+def test_a_broken_plug_in_is_left_out_with_one_warning(
+    plugins: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    parts: Registry[type] = Registry("power meter")
+    parts.add("own")(int)
+    for _ in range(2):
+        assert [name for name, _ in parts.items()] == ["fractions", "own"]
+    (record,) = caplog.records
+    assert "power meter 'broken'" in record.getMessage()
 
 
 def test_a_built_in_part_is_not_replaced_by_a_plug_in(plugins: list[str]) -> None:

@@ -26,7 +26,7 @@ def written(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             seen.add(precision)
             return lower(*given, precision=precision)  # type: ignore[operator, no-any-return]
 
-        monkeypatch.setitem(workload_module.LOWERINGS, name, noted)
+        monkeypatch.setitem(workload_module.LOWERINGS._parts, name, noted)
     return seen
 
 

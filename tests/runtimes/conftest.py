@@ -83,7 +83,7 @@ def fake_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     def install(script: str) -> None:
         path = tmp_path / "agent.py"
         path.write_text(_FRAMES + script)
-        monkeypatch.setattr("edgenas.runtimes.client.agent_path", lambda: path)
+        monkeypatch.setattr("edgenas.runtimes.client.agent_path", lambda module: path)
 
     return install
 

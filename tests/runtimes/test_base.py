@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_runtime_says_what_it_is(name: str) -> None:
     runtime = RUNTIMES.get(name)()
     assert runtime.name == name
-    assert runtime.format in FORMATS.values()
+    assert runtime.format in FORMATS.names()
     assert "float32" in runtime.precisions
     assert runtime.unavailable_reason() is None
     version = runtime.version()

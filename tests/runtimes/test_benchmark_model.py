@@ -383,5 +383,6 @@ def test_only_a_device_whose_file_names_a_program_has_this_runtime(describe: Des
 
 def test_the_runtime_says_what_it_is() -> None:
     runtime = RUNTIMES.get("benchmark_model")()
-    assert (runtime.format, runtime.extra, runtime.version()) == ("tflite", "litert", None)
+    assert (runtime.format, runtime.version()) == ("tflite", None)
+    assert runtime.requirement == "edgenas[litert]"
     assert runtime.unavailable_reason() is None

@@ -227,7 +227,8 @@ def test_a_device_must_have_the_tool(describe: Describe) -> None:
 
 def test_the_runtime_says_what_it_is() -> None:
     runtime = RUNTIMES.get("trtexec")()
-    assert (runtime.name, runtime.format, runtime.extra) == ("trtexec", "onnx", "onnx")
+    assert (runtime.name, runtime.format) == ("trtexec", "onnx")
+    assert runtime.requirement == "edgenas[onnx]"
     assert runtime.also == ("tensorrt",)
     assert runtime.symmetric  # signed 8 bits around 0
 

@@ -50,16 +50,19 @@ class Loaded(NamedTuple):
     model: type[Model]
 
 
-def load(name: str) -> Loaded:
-    """Import the engine of a runtime.
+def load(name: str, plugin: str | None = None) -> Loaded:
+    """Import the engine of a runtime; that of a plug-in stands in the module `plugin`.
 
     Raises:
         RefusalError: there is no such runtime, or nothing that stands for it is installed.
     """
-    if name not in ENGINES:
+    engines: tuple[Engine, ...] = ENGINES.get(name, ())
+    if plugin is not None:
+        engines = importlib.import_module(plugin).ENGINES
+    if not engines:
         raise RefusalError("protocol", f"unknown runtime {name!r}; known: {', '.join(ENGINES)}")
     reasons = []
-    for engine in ENGINES[name]:
+    for engine in engines:
         try:
             module = importlib.import_module(engine.module)
         except (ImportError, OSError) as error:

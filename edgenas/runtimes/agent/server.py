@@ -80,7 +80,7 @@ class Agent:
         # The engine may size its pools when it is imported.
         self._allowed = process.allowed_cpus()
         self._affinity = process.pin(settings["affinity"], settings["threads"])
-        engine = engines.load(request["runtime"])
+        engine = engines.load(request["runtime"], request.get("module"))
         self._open: Callable[[str], Model] = partial(engine.model, engine.module, settings)
         self._engine, self._settings = engine, settings
         self._greeted = True

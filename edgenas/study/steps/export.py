@@ -118,7 +118,7 @@ def _reference(request: ExportRequest) -> bytes:
 
 def _clear(run: Run) -> None:
     """Remove the files of an earlier pick: nobody shall find two networks under one name."""
-    for suffix in FORMATS:
+    for _, suffix in FORMATS.items():
         path = run.folder / f"model{suffix}"
         for old in (path, manifest_path(path), path.with_name(f"{path.name}.failed")):
             old.unlink(missing_ok=True)

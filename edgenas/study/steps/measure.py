@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import sha256_of, write_json
 from edgenas.core.measurement import Measurement
@@ -96,7 +97,8 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths = dict(files)
         for member in members:
-            paths[member.arch.id] = Path(folder) / f"{member.arch.id}.{kind.format}"
+            name = f"{member.arch.id}{FORMATS.get(kind.format)}"
+            paths[member.arch.id] = Path(folder) / name
             network = run.space.network(member.arch.row)
             content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
             paths[member.arch.id].write_bytes(content)

@@ -112,7 +112,9 @@ def gather(run: Run) -> ReportData:
         data=_data(run),
         training=_training(run),
         steps=_steps(run),
-        versions=tool_versions(),
+        versions=tool_versions(
+            [name for exporter in run.exporters.values() for name in exporter.distributions]
+        ),
         warnings=tuple(_warnings(run, proof)),
     )
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import ExportError
 from edgenas.exporters import EXPORTERS, Exporter, ExportRequest
 from edgenas.exporters import get as get_exporter
@@ -34,9 +33,8 @@ def own_exporter(run: Run) -> Exporter:
     for target, exporter in run.exporters.items():
         if run.runtime_of(target) == run.job.device.runtime:
             return exporter
-    for name in EXPORTERS.names():
-        if FORMATS[EXPORTERS.get(name).suffix] == wanted:
-            return get_exporter(name, run.job.device.precision)
+    if wanted in EXPORTERS.names():
+        return get_exporter(wanted, run.job.device.precision)
     raise ExportError(f"no exporter writes {wanted} files, which {run.job.device.runtime} runs")
 
 

@@ -31,7 +31,7 @@ def test_the_same_modules_make_the_same_file() -> None:
 def test_another_content_has_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
     before = agent_path()
     changed = {**agent_contents(), "edgenas/__init__.py": b"# changed\n"}
-    monkeypatch.setattr("edgenas.runtimes.agent_file.agent_contents", lambda: changed)
+    monkeypatch.setattr("edgenas.runtimes.agent_file.agent_contents", lambda module: changed)
     assert agent_path() != before
     assert before.is_file()
 

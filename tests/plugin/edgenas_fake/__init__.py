@@ -1,0 +1,3 @@
+"""A plug-in for tests: ONNX under another name, run by onnxruntime."""
+
+SUFFIX = ".fake"
