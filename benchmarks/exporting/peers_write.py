@@ -1,12 +1,24 @@
-"""Run in the peers' environment: their files of the ``pick.pt2`` and ``torch.onnx`` of a folder."""
+"""Run in a peer's environment: its files of the ``pick.pt2`` of a folder."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
-PEER, FOLDER = sys.argv[1], Path(sys.argv[2])
+import numpy as np
+
+PEER, FOLDER = sys.argv[1], Path(sys.argv[2]).resolve()
+
+
+def torch_onnx() -> None:
+    """Write the torch program as ONNX, as shipped."""
+    import torch
+
+    program = torch.export.load(FOLDER / "pick.pt2")
+    sample = program.example_inputs[0]
+    torch.onnx.export(program.module(), sample, str(FOLDER / "torch.onnx"), external_data=False)
 
 
 def litert_torch() -> None:
@@ -29,7 +41,14 @@ def onnx2tf(name: str, source: Path) -> None:
     import onnx2tf as peer
 
     out = FOLDER / f"onnx2tf_{name}"
-    peer.convert(input_onnx_file_path=str(source), output_folder_path=str(out), non_verbose=True)
+    out.mkdir(exist_ok=True)
+    # It would fetch pictures to compare values on, for inputs of three channels.
+    os.chdir(out)
+    pictures = np.random.default_rng(0).random((20, 128, 128, 3), dtype=np.float32)
+    np.save("calibration_image_sample_data_20x128x128x3_float32.npy", pictures)
+    copy = out / "read.onnx"  # it rewrites what it reads
+    shutil.copy(source, copy)
+    peer.convert(input_onnx_file_path=str(copy), output_folder_path=str(out), non_verbose=True)
     (made,) = out.glob("*_float32.tflite")
     shutil.copy(made, FOLDER / f"onnx2tf_{name}.tflite")
 
@@ -37,10 +56,11 @@ def onnx2tf(name: str, source: Path) -> None:
 def main() -> None:
     """Have each peer try; one that cannot says so and leaves no file."""
     tries = {
+        "torch": (torch_onnx,),
         "litert_torch": (litert_torch,),
         "onnx2tf": (
             lambda: onnx2tf("torch", FOLDER / "torch.onnx"),
-            lambda: onnx2tf("ours", FOLDER.parent / "model.onnx"),
+            lambda: onnx2tf("ours", FOLDER / "edgenas.onnx"),
         ),
     }
     for attempt in tries[PEER]:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module", params=SAMPLE)
 def sample(request: pytest.FixtureRequest) -> tuple[str, ExportRequest]:
-    return request.param, request_of(module_of(request.param))
+    return request.param, request_of(module_of(request.param, n_steps=80))
 
 
 @pytest.mark.parametrize("kind", [k for k in combinations() if k[0] != "tensorrt"], ids="-".join)
