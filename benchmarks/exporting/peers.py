@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ from edgenas.profiling.measure import measure_files
 RESULTS = Path(__file__).parent / "results"
 PLAN = MeasurementPlan(n_visits=80, n_runs=5, n_warmup=2, spread_s=30.0, n_processes=8, seed=3)
 RUNTIMES = {".onnx": "onnxruntime", ".tflite": "litert"}
+AGAIN = "edgenas_again"
+"""A copy of ours: what two timings of one file differ by."""
 _WRITER = Path(__file__).parent / "peers_write.py"
 
 
@@ -98,23 +102,27 @@ class _Plain(nn.Module):
 def timed(run_folder: Path, folder: Path) -> dict[str, Any]:
     """Return the latency of every file, by runtime, and its share of ours."""
     device = load_device("local")
-    found: dict[str, Any] = {"run": run_folder.name, "environment": environment()}
-    for suffix, runtime in RUNTIMES.items():
-        files = {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
-        measured = measure_files(device, runtime, files, PLAN)
-        own = measured["edgenas"].latency_ms
-        found[runtime] = {
-            name: {
-                "latency_ms": one.latency_ms,
-                "median_ms": one.percentile_ms(50),
-                "share_of_ours_by_process": shares(one, measured["edgenas"]),
-                "share_of_ours": one.latency_ms / own,
-                "kib": files[name].stat().st_size / 1024,
-                "sha256": sha256_of(files[name]),
+    found: dict[str, Any] = {"run": run_folder.name, "environment": environment(), "peers": {}}
+    for path in sorted(folder.glob("*.versions.json")):
+        found["peers"] |= json.loads(path.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="edgenas-") as scratch:
+        for suffix, runtime in RUNTIMES.items():
+            files = {path.stem: path for path in sorted(folder.glob(f"*{suffix}"))}
+            files[AGAIN] = Path(scratch) / f"{AGAIN}{suffix}"
+            shutil.copy(files["edgenas"], files[AGAIN])
+            measured = measure_files(device, runtime, files, PLAN)
+            own = measured["edgenas"]
+            found[runtime] = {
+                name: {
+                    "latency_ms": one.latency_ms,
+                    "median_ms": one.percentile_ms(50),
+                    "share_of_ours": shares(one, own),
+                    "kib": round(files[name].stat().st_size / 1024, 1),
+                    "sha256": sha256_of(files[name]),
+                }
+                for name, one in measured.items()
             }
-            for name, one in measured.items()
-        }
-        print(json.dumps(found[runtime], indent=1))
+            print(json.dumps(found[runtime], indent=1))
     return found
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,10 @@ def main() -> None:
             lambda: onnx2tf("ours", FOLDER / "edgenas.onnx"),
         ),
     }
+    names = {"torch": ("torch", "onnxscript"), "litert_torch": ("litert-torch",)}
+    used = names.get(PEER, (PEER, "tensorflow"))
+    versions = {name: metadata.version(name) for name in used}
+    (FOLDER / f"{PEER}.versions.json").write_text(json.dumps(versions), encoding="utf-8")
     for attempt in tries[PEER]:
         try:
             attempt()

@@ -32,7 +32,7 @@ def kinds_at_borders(model: bytes) -> set[str]:
     return kinds
 
 
-@pytest.mark.parametrize(("name", "precision"), KINDS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "precision"), KINDS, ids=str)
 def test_no_transpose_and_nothing_outside_xnnpack(name: str, precision: str) -> None:
     space = spaces.get(name)
     (row,) = space.sample(1, np.random.default_rng(0))
