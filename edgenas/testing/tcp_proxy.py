@@ -90,6 +90,8 @@ class TcpProxy:
                 except OSError:
                     _reset(near)
                     continue
+                for end in (near, far):  # else a piece waits until the one before is acknowledged
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._open += [near, far]
                 for ends in ((near, far), (far, near)):

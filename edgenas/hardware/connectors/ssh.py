@@ -56,8 +56,9 @@ cat > "$3" && same "$3" "$4" "$5" && mv -f -- "$3" "$1" && exit 0
 rm -f -- "$3"
 exit 1
 """
-_PULL = 'export LC_ALL=C; exec cat < "$1"'
 # Sessions touch their folder whenever they place a file: an old one belongs to nobody.
+_TOUCH = 'export LC_ALL=C; (umask 077; mkdir -p -- "$2") && touch "$2" || exit 1\n'
+_PULL = 'export LC_ALL=C; exec cat < "$1"'
 _WORKDIR = """
 umask 077
 base=${1:-${XDG_CACHE_HOME:-$HOME/.cache}/edgenas/work}
@@ -68,7 +69,7 @@ mktemp -d "$base/session.XXXXXXXX"
 _MOST_FILES = 50  # in one command, whose longest line is limited
 _SPARE_BYTES = 1 << 28
 """How much of what was discarded stays: a small file is found there sooner than sent again."""
-_LOOK = 'umask 077; mkdir -p -- "$1" && touch "$1" && [ -f "$2" ]'
+_LOOK = _TOUCH + '[ -f "$1" ]'
 
 
 class _DiskFullError(DeviceError):
@@ -119,13 +120,16 @@ class SshConnector(Connector):
         return self._workdir
 
     def push(self, local: Path, remote: str) -> None:  # noqa: D102
+        self._push(_PUSH, local, remote)
+
+    def _push(self, script: str, local: Path, remote: str) -> None:
         try:
             checksum, n_bytes = sha256_of(local), local.stat().st_size
         except OSError as error:
             raise DeviceError(f"cannot read {local}: {error.strerror}") from error
         folder = posixpath.dirname(remote) or "."
         temporary = f"{folder}/.edgenas-{secrets.token_hex(8)}"
-        argv = _script(_PUSH, remote, folder, temporary, checksum, str(n_bytes))
+        argv = _script(script, remote, folder, temporary, checksum, str(n_bytes))
         self._twice(lambda: self._send(local, remote, argv))
 
     def pull(self, remote: str, local: Path) -> None:  # noqa: D102
@@ -145,18 +149,27 @@ class SshConnector(Connector):
             raise DeviceError(f"cannot read {local}: {error.strerror}") from error
         name = local.name.encode(errors="surrogateescape")[-_MOST_NAME_BYTES:]
         remote = f"{self.workdir}/{checksum[:16]}-{name.decode(errors='surrogateescape')}"
-        look = self._twice(lambda: self._shell(_LOOK, self.workdir, remote))
-        if look.status != 0:
+        if not self._is_there(remote):
             try:
-                self.push(local, remote)
+                self._push(_TOUCH + _PUSH, local, remote)
             except _DiskFullError:
                 if not self._spare:
                     raise
                 self._remove_spare(0)
-                self.push(local, remote)
+                self._push(_TOUCH + _PUSH, local, remote)
         self._spare.pop(remote, None)
         self._placed[remote] = n_bytes
         return remote
+
+    def _is_there(self, remote: str) -> bool:
+        """Return whether a file was placed and lies there still; what never was is not asked for.
+
+        The folder is this session's own, and every question takes a command of its own.
+        """
+        if remote not in self._placed and remote not in self._spare:
+            return False
+        look = self._twice(lambda: self._shell(_LOOK, remote, self.workdir))
+        return look.status == 0
 
     def discard(self, remotes: Sequence[str]) -> None:
         """Give back the room of files of `place`: those discarded longest ago are removed first.

@@ -5,9 +5,10 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from psutil import Process
@@ -21,6 +22,7 @@ from edgenas.core.errors import (
 from edgenas.hardware.connectors import ssh as ssh_module
 from edgenas.hardware.connectors.base import CONNECTORS, ConnectorSettings
 from edgenas.hardware.connectors.ssh import SshConnector
+from edgenas.hardware.connectors.ssh_process import SshProcess
 from edgenas.hardware.device import load_device
 from edgenas.testing.connector_contract import HOSTILE, shell
 from edgenas.testing.sshd import Sshd, make_key, running_sshd, trust
@@ -334,6 +336,25 @@ def test_a_file_is_placed_once(ssh: SshConnector, tmp_path: Path) -> None:
     assert shell(ssh, 'cat "$1"', ssh.place(long)) == "long"
     shell(ssh, 'rm -r "$1"', ssh.workdir)  # a device may clean up when it boots
     assert shell(ssh, 'cat "$1"', ssh.place(first)) == "first"
+
+
+def test_a_new_file_is_placed_by_one_command(
+    ssh: SshConnector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes some hundredths of a second at least, and a table needs hundreds of files."""
+    start, started = ssh._start, []
+
+    def counted(argv: Sequence[str], *args: Any, **others: Any) -> SshProcess:
+        started.append(argv)
+        return start(argv, *args, **others)
+
+    assert ssh.workdir
+    monkeypatch.setattr(ssh, "_start", counted)
+    for number in range(3):
+        path = tmp_path / f"{number}.onnx"
+        path.write_text(str(number))
+        assert Path(ssh.place(path)).read_text() == str(number)
+        assert len(started) == number + 1
 
 
 def test_leftovers_of_dead_sessions_are_removed(sshd: Sshd, tmp_path: Path) -> None:

@@ -148,16 +148,24 @@ def test_options_are_closed_stage_by_stage(dataset: ImageDataset) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fbnet", "proxylessnas", "gdas"])
-def test_five_budgets_of_the_range_are_met(name: str, dataset: ImageDataset) -> None:
-    """Learning goes most of the way, the tilt the rest, and what is proposed is within 5 %."""
+@pytest.mark.parametrize(
+    ("name", "epochs", "lr"), [("fbnet", 8, 0.15), ("proxylessnas", 14, 0.1), ("gdas", 14, 0.1)]
+)
+def test_five_budgets_of_the_range_are_met(
+    name: str, epochs: int, lr: float, dataset: ImageDataset
+) -> None:
+    """Learning goes most of the way, the tilt the rest, and what is proposed is within 5 %.
+
+    fbnet runs all options in every step, and learns from all of them; the others draw some.
+    """
     space = small("fbnet")
     fold = macs(space)
     every = listing(space)
     assert every is not None
     low, high = float(fold(every).min()), float(fold(every).max())
-    settings = quick(name, loss=LossSettings(form="budget"), logits_every=1, logits_lr=0.1)
-    settings = replace(settings, training=replace(settings.training, epochs=14))
+    settings = quick(name, loss=LossSettings(form="budget"), logits_every=1, logits_lr=lr)
+    settings = replace(settings, training=replace(settings.training, epochs=epochs, batch_size=16))
+    dataset.train = dataset.train.take(np.arange(80))
     for share in (0.1, 0.3, 0.5, 0.7, 0.9):
         budget = low + share * (high - low)
         searching, told = run(settings, dataset, budget=budget)
