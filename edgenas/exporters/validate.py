@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.artifact import Artifact
+from edgenas.core.artifact import Artifact, failed_path
 from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import sha256_of
 from edgenas.core.precision import CODED
@@ -125,7 +125,7 @@ def set_aside(path: Path) -> Path:
     Raises:
         StorageError: it cannot be renamed.
     """
-    broken = path.with_name(f"{path.name}.failed")
+    broken = failed_path(path)
     try:
         path.replace(broken)
     except OSError as error:
