@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
-from edgenas.core.files import sha256_of, write_json
+from edgenas.core.files import scratch_folder, sha256_of, write_json
 from edgenas.core.measurement import Measurement
 from edgenas.exporters.manifest import MeasuredLatency, with_checks, write_manifest
 from edgenas.profiling.measure import measure_files
@@ -96,11 +95,11 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     if _subject(path) == digest_of(subject):
         return path
     kind = RUNTIMES.get(runtime)
-    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
+    with scratch_folder() as folder:
         paths = dict(files)
         for member in members:
             name = f"{member.arch.id}{FORMATS.get(kind.format)}"
-            paths[member.arch.id] = Path(folder) / name
+            paths[member.arch.id] = folder / name
             network = run.space.network(member.arch.row)
             content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
             paths[member.arch.id].write_bytes(content)

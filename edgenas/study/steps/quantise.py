@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgenas.core.files import write_json
+from edgenas.core.files import scratch_folder, write_json
 from edgenas.core.precision import CODED
 from edgenas.exporters.calibration import calibrate
 from edgenas.oneshot.settings import TrainingSettings
@@ -127,8 +126,8 @@ def _accuracy(run: Run, module: GraphModule) -> float:
     validation = run.dataset.validation
     inputs = inputs_of(run, module, validation)
     request, exporter = request_of(run, module, inputs[:_N_COMPARED]), own_exporter(run)
-    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
-        path = Path(folder) / f"pick{exporter.suffix}"
+    with scratch_folder() as folder:
+        path = folder / f"pick{exporter.suffix}"
         exporter.export(request, path)
         return file_accuracy(exporter, path, inputs, validation.labels.astype(np.int64))
 
