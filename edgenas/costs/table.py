@@ -142,8 +142,8 @@ class CostTable:
             )
             raise TableMismatchError(
                 f"{self.source} serves something else: {'; '.join(map(str, wrong))}; "
-                f"run '{command}' on that device; to use this table all the same: --accept-mismatch {aspects}, "
-                "and every result says so"
+                f"run '{command}' on that device; to use this table all the same: "
+                f"--accept-mismatch {aspects}, and every result says so"
             )
         missing = self.missing(space)
         if missing:

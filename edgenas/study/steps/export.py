@@ -32,15 +32,13 @@ from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
 from edgenas.study.steps.quantise import load_model
-from edgenas.study.steps.written import inputs_of, request_of
+from edgenas.study.steps.written import inputs_of, request_of, what_fits
 
 EXPORT = "export/export.json"
 REFERENCE = "export/reference.npz"
 """``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
-MOST_TEST_BYTES = 2**30
-"""Inputs on which the accuracies of file and network are compared; of more a random share."""
 
 
 def model_path(run: Run, target: str) -> Path:
@@ -155,9 +153,7 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     if not dataset.is_labelled:
         return request, None
     test = dataset.open_test()
-    n_shown = max(1, MOST_TEST_BYTES // inputs[0].nbytes)
-    order = np.random.default_rng(0).permutation(len(test))
-    shown = test.take(np.sort(order[:n_shown]))
+    shown = what_fits(module, test)
     on_shown = accuracy(module, dataset, shown)
     request = replace(
         request,

@@ -36,6 +36,7 @@ from edgenas.study.steps.written import (
     own_exporter,
     request_of,
     unanswered_reason,
+    what_fits,
 )
 
 FINALISTS = "finalists/finalists.json"
@@ -235,7 +236,7 @@ def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     calibrate(module, calibration_of(run.dataset))
     validation = run.dataset.validation
     order = np.random.default_rng(0).permutation(len(validation))  # those of the search
-    part = validation.take(np.sort(order[: _n_images(run)]))
+    part = what_fits(module, validation.take(np.sort(order[: _n_images(run)])))
     inputs = inputs_of(run, module, part)
     exporter.export(request_of(run, module, inputs[:_N_COMPARED]), path)
     if not run.dataset.is_labelled or unanswered_reason(exporter):

@@ -26,6 +26,7 @@ from edgenas.study.steps.written import (
     own_exporter,
     request_of,
     unanswered_reason,
+    what_fits,
 )
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     if reason is not None:
         return _write(run, {"is_kept": False, "reason": reason})
     module = load_finetuned(run)
-    known: float = run.read(FINETUNING)["validation_accuracy"]
+    known = _known(run, module)
     before = _accuracy(run, module)
     found: dict[str, Any] = {
         "is_kept": False,
@@ -121,9 +122,19 @@ def _write(run: Run, content: dict[str, Any]) -> list[Path]:
     return [run.folder / QUANTISED]
 
 
+def _known(run: Run, module: GraphModule) -> float:
+    """Return what the network gets right of the images that its file is run on."""
+    shown = what_fits(module, run.dataset.validation)
+    if len(shown) == len(run.dataset.validation):
+        return float(run.read(FINETUNING)["validation_accuracy"])
+    from edgenas.oneshot.evaluate import accuracy
+
+    return accuracy(module, run.dataset, shown)
+
+
 def _accuracy(run: Run, module: GraphModule) -> float:
     """Return what the network's file gets right of the validation images."""
-    validation = run.dataset.validation
+    validation = what_fits(module, run.dataset.validation)
     inputs = inputs_of(run, module, validation)
     request, exporter = request_of(run, module, inputs[:_N_COMPARED]), own_exporter(run)
     with scratch_folder() as folder:
