@@ -16,6 +16,11 @@ FORMATS.add("tflite")(".tflite")
 FORMATS.add("tensorrt")(".engine")
 
 
+def failed_path(path: Path) -> Path:
+    """Return what a model file is called that failed its checks: ``model.onnx.failed``."""
+    return path.with_name(f"{path.name}.failed")
+
+
 @dataclass(frozen=True, slots=True)
 class Artifact:
     """A model file on this machine: where it is, its format and its content's hash."""

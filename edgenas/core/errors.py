@@ -29,7 +29,7 @@ EdgenasError
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -147,6 +147,12 @@ class ValidationError(EdgenasError):
     def __init__(self, message: str, *, failed: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.failed = failed
+
+    @classmethod
+    def of(cls, errors: Sequence[ValidationError]) -> ValidationError:
+        """Return one error that says what all of them say, of each file in its own lines."""
+        names = dict.fromkeys(name for error in errors for name in error.failed)
+        return cls("\n".join(map(str, errors)), failed=tuple(names))
 
 
 class StorageError(EdgenasError):

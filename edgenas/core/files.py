@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from edgenas.core.errors import StorageError
+
+FREE = "free space, or set TMPDIR to a folder that has some, then run the same command again"
+"""What mends a full temporary folder."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
@@ -39,6 +44,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a temporary folder that is gone afterwards.
+
+    Raises:
+        StorageError: there is none, or it fills up while the body writes into it.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="edgenas-")
+    except OSError as error:
+        raise StorageError(f"no temporary folder can be made: {error}; {FREE}") from error
+    with folder as name:
+        try:
+            yield Path(name)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            place = error.filename or name
+            raise StorageError(f"cannot write {place}: {error.strerror}; {FREE}") from error
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -48,7 +48,13 @@ def _rows_of_space(subject: Subject) -> Iterator[Finding]:
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         own = subject.passport
-        more = profile_command(space.command_options, own.runtime.name, own.kind, more=" --missing")
+        more = profile_command(
+            space.command_options,
+            own.runtime.name,
+            own.kind,
+            precision=own.runtime.precision,
+            more=" --missing",
+        )
         yield Finding(
             "error",
             "missing rows",

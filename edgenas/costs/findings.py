@@ -44,8 +44,13 @@ class Subject:
     def again(self) -> str:
         """The command that measures the table anew."""
         own = self.passport
-        more = f" --precision {own.runtime.precision} --force"
-        return profile_command(own.space.command_options, own.runtime.name, own.kind, more=more)
+        return profile_command(
+            own.space.command_options,
+            own.runtime.name,
+            own.kind,
+            precision=own.runtime.precision,
+            more=" --force",
+        )
 
 
 Check = Callable[[Subject], Iterator[Finding]]

@@ -53,7 +53,10 @@ def kind_named(name: str) -> Kind:
     raise UsageError(f"there are no costs of the kind {name!r}; {choices(name, KINDS)}")
 
 
-def profile_command(space_options: str, runtime: str, kind: Kind, *, more: str = "") -> str:
+def profile_command(
+    space_options: str, runtime: str, kind: Kind, *, precision: str, more: str = ""
+) -> str:
     """Return the command that makes a table; `space_options` ask for its space."""
     option = "" if kind == "latency" else f" --kind {kind}"
+    option += "" if precision == "float32" else f" --precision {precision}"
     return f"edgenas profile {space_options} --runtime {runtime}{option}{more}"

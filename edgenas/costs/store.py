@@ -108,10 +108,10 @@ def find_table(
         return table
     if first is not None:
         raise first
+    command = profile_command(space.command_options, asked.runtime, kind, precision=asked.precision)
     raise NoTableError(
         f"there is no {kind} table of {space.name} for device {slug}, {asked.runtime} "
-        f"{asked.precision}; make it with "
-        f"'{profile_command(space.command_options, asked.runtime, kind)}'"
+        f"{asked.precision}; make it with '{command}'"
     )
 
 

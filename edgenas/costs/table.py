@@ -59,7 +59,11 @@ class CostTable:
             own = self.passport
             more = " --missing" if own.kind == "latency" else " --force"
             command = profile_command(
-                own.space.command_options, own.runtime.name, own.kind, more=more
+                own.space.command_options,
+                own.runtime.name,
+                own.kind,
+                precision=own.runtime.precision,
+                more=more,
             )
             raise MissingCostError(
                 f"{self.source} has no row for {op.key}{nearest}; unknown operators are not "
@@ -130,12 +134,16 @@ class CostTable:
         wrong = [mismatch for mismatch in found if mismatch.aspect not in accepted]
         if wrong:
             aspects = ",".join(dict.fromkeys(mismatch.aspect for mismatch in found))
-            kind = self.passport.kind
+            command = profile_command(
+                space.command_options,
+                asked.runtime,
+                self.passport.kind,
+                precision=asked.precision,
+            )
             raise TableMismatchError(
                 f"{self.source} serves something else: {'; '.join(map(str, wrong))}; "
-                f"run '{profile_command(space.command_options, asked.runtime, kind)}' "
-                f"on that device; to use this table all the same: --accept-mismatch {aspects}, "
-                "and every result says so"
+                f"run '{command}' on that device; to use this table all the same: "
+                f"--accept-mismatch {aspects}, and every result says so"
             )
         missing = self.missing(space)
         if missing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,8 +142,10 @@ class Exporter(ABC):
         check_request(request)
         for package in self.needed_packages:
             extras.require(package)
-        write_bytes(path, self.serialise(request))
-        return Artifact.of(path)
+        content = self.serialise(request)
+        write_bytes(path, content)
+        # Of what was to be written: that it lies there is for the checks to find.
+        return replace(Artifact.of(path), sha256=hashlib.sha256(content).hexdigest())
 
     @property
     def needed_packages(self) -> tuple[str, ...]:

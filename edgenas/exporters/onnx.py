@@ -24,7 +24,7 @@ from edgenas.exporters.base import (
 )
 from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
-from edgenas.lowering.onnx import BATCH, OPSET, lower
+from edgenas.lowering.onnx import BATCH, OPSET, OPSETS, lower
 from edgenas.lowering.optimised_onnx import onnx_operators
 
 _CHUNK = 32  # images at once where any number is taken
@@ -39,7 +39,7 @@ class OnnxRecipe(Recipe):
         session: entries of the session's configuration with which the file is to be opened.
     """
 
-    opset: int = OPSET
+    opset: int = Field(default=OPSET, ge=OPSETS[0], le=OPSETS[-1])
     batch: Annotated[int, Field(ge=1)] | Literal["any"] = 1
     session: dict[str, str] = Field(default_factory=dict)
 
@@ -115,9 +115,9 @@ def _session(path: Path, entries: Mapping[str, str]) -> Any:
     options = runtime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    for name, value in entries.items():
-        options.add_session_config_entry(name, value)
     try:
+        for name, value in entries.items():
+            options.add_session_config_entry(name, value)
         return runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the engine's errors share no class of their own
         raise ExportError(f"{path}: onnxruntime cannot load it: {error}") from error

@@ -13,14 +13,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from edgenas.core.errors import EdgenasError, ExportError
+from edgenas.core.errors import EdgenasError, ExportError, StorageError
+from edgenas.core.files import FREE, scratch_folder
 from edgenas.exporters.base import EXPORTERS, Exporter, Signature
 
 TIMEOUT_S = 600.0
@@ -31,6 +32,7 @@ _ASKED, _IMAGES, _TOLD, _LOGITS = (
     "logits.safetensors",
 )
 _LOG_LINES = 8
+_CANNOT_WRITE = 74  # exit status, as sysexits.h has it
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,13 @@ def try_file(
     Raises:
         ExportError: the file cannot be opened or run, or the process died or did not end.
         DeviceError: the place is a device, and it is lost: nothing is known of the file.
+        StorageError: the images cannot be handed over: the temporary folder is full.
     """
     if exporter.place is not None:
         return exporter.place.try_file(
             path, images, precision=exporter.recipe.precision, timeout_s=timeout_s
         )
-    with TemporaryDirectory(prefix="edgenas-trial-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         asked = {
             "target": exporter.name,
             "recipe": exporter.recipe.model_dump(mode="json"),
@@ -81,7 +83,10 @@ def try_file(
         }
         (folder / _ASKED).write_text(json.dumps(asked), encoding="utf-8")
         given = {name: np.ascontiguousarray(array) for name, array in images.items()}
-        save_file(given, folder / _IMAGES)
+        try:
+            save_file(given, folder / _IMAGES)
+        except SafetensorError as error:  # which tells a full disk in words alone
+            raise StorageError(f"cannot write {folder / _IMAGES}: {error}; {FREE}") from error
         _run(folder, path, timeout_s)
         told = json.loads((folder / _TOLD).read_text(encoding="utf-8"))
         if "error" in told:
@@ -102,6 +107,8 @@ def _run(folder: Path, path: Path, timeout_s: float) -> None:
     if done.returncode == 0 and (folder / _TOLD).exists():
         return
     log = "\n  ".join(done.stderr.decode(errors="replace").splitlines()[-_LOG_LINES:])
+    if done.returncode == _CANNOT_WRITE:  # which says nothing of the file
+        raise StorageError(f"cannot write {folder / _LOGITS}: {log}; {FREE}")
     raise ExportError(f"{path}: the checking process {_end(done.returncode)}\n  {log}".rstrip())
 
 
@@ -139,10 +146,21 @@ def main(folder: Path) -> None:
         }
         images = load_file(folder / _IMAGES)
         logits = {name: exporter.infer(path, array) for name, array in images.items()}
-        save_file(logits, folder / _LOGITS)
+        _save(logits, folder)
     except EdgenasError as error:
         told = {"error": str(error)}
+    except Exception as error:  # noqa: BLE001 - the engines' errors share no class
+        told = {"error": f"{path}: it does not run: {type(error).__name__}: {error}"}
     (folder / _TOLD).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _save(logits: Mapping[str, npt.NDArray[np.float32]], folder: Path) -> None:
+    """Write the answers, or end the process with the status that says that nothing can be."""
+    try:
+        save_file(dict(logits), folder / _LOGITS)
+    except (OSError, SafetensorError) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(_CANNOT_WRITE)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.artifact import Artifact
+from edgenas.core.artifact import Artifact, failed_path
 from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import sha256_of
 from edgenas.core.precision import CODED
@@ -125,7 +125,7 @@ def set_aside(path: Path) -> Path:
     Raises:
         StorageError: it cannot be renamed.
     """
-    broken = path.with_name(f"{path.name}.failed")
+    broken = failed_path(path)
     try:
         path.replace(broken)
     except OSError as error:
@@ -224,6 +224,8 @@ def values_check(
 
     Both have shape (n, n_classes).
     """
+    if found.shape != reference.shape:
+        return _misshapen(name, reference, found)
     if recipe.least_sqnr_db is not None:
         return _sqnr(reference, found, recipe.least_sqnr_db, name)
     scale = float(np.abs(reference).max())
@@ -242,6 +244,11 @@ def values_check(
     )
 
 
+def _misshapen(name: str, reference: Logits, found: Logits) -> Check:
+    detail = f"logits of shape {found.shape}, not {reference.shape}: another network"
+    return Check(name, passed=False, measured=None, tolerance=None, detail=detail)
+
+
 def _sqnr(reference: Logits, logits: Logits, least_db: float, name: str) -> Check:
     found = sqnr(reference, logits)
     return Check(
@@ -256,6 +263,8 @@ def _sqnr(reference: Logits, logits: Logits, least_db: float, name: str) -> Chec
 
 def top1_check(recipe: Recipe, reference: Logits, found: Logits, *, name: str = "top1") -> Check:
     """Return whether as many images get the trained network's class as a recipe wants."""
+    if found.shape != reference.shape:
+        return _misshapen(name, reference, found)
     differ = found.argmax(axis=1) != reference.argmax(axis=1)
     most = 1 - recipe.least_agreement
     return Check(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from edgenas.core.errors import UsageError, choices
+from edgenas.core.errors import UsageError, ValidationError, choices
 from edgenas.profiling.progress import Progress
 from edgenas.study.context import Run
 from edgenas.study.run_folder import StepRecord, digest_of
@@ -27,7 +27,9 @@ class Step:
     `inputs` returns, as JSON values, all that decides on the result beside the outputs of the
     steps in `needs`; `make` does the work and returns the files that it wrote into the run folder;
     `summary` says the result in a line. `version` goes up when the same inputs give other files.
-    `check` looks at the result whenever the chain passes by, and may refuse to go on.
+    `check` looks at the result whenever the chain passes by, and may refuse to go on. A
+    `ValidationError` of it is raised at the end: what other files become is not this file's fault.
+    Such a step is done again by the next command.
     """
 
     name: str
@@ -78,9 +80,11 @@ def run_steps(
     """Bring the steps up to date, in order; the caller holds the run folder.
 
     Raises:
+        ValidationError: files failed their checks, found at the end; every step is done.
         EdgenasError: a step failed; what was finished before stays done.
     """
     records: dict[str, StepRecord] = {}
+    failed: list[ValidationError] = []
     names = frozenset(step.name for step in steps)
     for step in steps:
         upstream = {name: dict(records[name].outputs) for name in step.needs}
@@ -91,8 +95,17 @@ def run_steps(
             run.check_possible(names)
             record = _bring_up_to_date(run, step, upstream, reason, progress, on_step)
         records[step.name] = record
-        if step.check is not None:
-            step.check(run)
+        try:
+            if step.check is not None:
+                step.check(run)
+        except ValidationError as error:
+            # So are those whose files it has set aside: they are written anew.
+            aside = [name for name in step.needs if not run.folder.is_in_place(records[name])]
+            for name in (step.name, *aside):
+                run.folder.forget(name)
+            failed.append(error)
+    if failed:
+        raise ValidationError.of(failed)
     return list(records.values())
 
 

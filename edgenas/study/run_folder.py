@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgenas.core.artifact import failed_path
 from edgenas.core.errors import SchemaError, StorageError
 from edgenas.core.files import sha256_of, write_json, write_text
 from edgenas.core.schema import load_yaml
@@ -138,13 +139,35 @@ class RunFolder:
         )
         return record
 
+    def forget(self, step: str) -> None:
+        """Let a step count as never done; what it made stays.
+
+        Raises:
+            StorageError: the folder cannot be written.
+        """
+        path = self / _STEPS / f"{step}.json"
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {path}: {error.strerror}") from error
+
     def damaged(self, record: StepRecord) -> list[str]:
-        """Return the outputs of a step that are missing or not what it wrote."""
+        """Return the outputs of a step that are missing or not what it wrote.
+
+        A file that was set aside (``<name>.failed``) for what a later step found is neither.
+        """
         return [
             name
             for name, digest in record.outputs.items()
-            if not (self.path / name).is_file() or sha256_of(self.path / name) != digest
+            if not any(
+                path.is_file() and sha256_of(path) == digest
+                for path in (self.path / name, failed_path(self.path / name))
+            )
         ]
+
+    def is_in_place(self, record: StepRecord) -> bool:
+        """Return whether the outputs of a step have the names under which it wrote them."""
+        return all((self.path / name).is_file() for name in record.outputs)
 
     def _check_is_run(self) -> None:
         if not self.path.exists() or (self / _JOB).is_file():

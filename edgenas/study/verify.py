@@ -136,7 +136,8 @@ def _exporter(contents: Contents, findings: list[Finding]) -> Exporter | None:
         remedy = "verify it with the version of edgenas that made it, or make it anew"
         findings.append(Finding("recipe", False, asked, text, remedy))
         return None
-    sound = recipe.precision == manifest.precision
+    sound = (recipe.target, recipe.precision) == (manifest.target, manifest.precision)
     remedy = "" if sound else "make the bundle anew: edgenas export RUN"
-    findings.append(Finding("recipe", sound, asked, f"one for {recipe.precision}", remedy))
+    found = f"one for {recipe.target}-{recipe.precision}"
+    findings.append(Finding("recipe", sound, asked, found, remedy))
     return kind(recipe) if sound else None

@@ -1,9 +1,11 @@
 """Files: whole or not there, on a full disk too; journals cut off at every byte."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgenas.core.errors import StorageError
-from edgenas.core.files import Journal, atomic_path, sha256_of, write_bytes, write_json, write_text
+from edgenas.core.files import (
+    Journal,
+    atomic_path,
+    scratch_folder,
+    sha256_of,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from edgenas.testing.disk import SmallDisk, small_disk
 
 
@@ -206,3 +216,26 @@ def test_the_temporary_file_is_on_the_same_disk(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "file") as temporary:
         temporary.touch()
         assert os.stat(temporary).st_dev == os.stat(tmp_path).st_dev  # noqa: PTH116
+
+
+def test_a_temporary_folder_is_gone_and_a_full_one_says_what_to_do() -> None:
+    with scratch_folder() as folder:
+        (folder / "x").write_text("x")
+    assert not folder.exists()
+    with pytest.raises(StorageError, match=r"x: No space left on device; .*TMPDIR"):  # noqa: SIM117
+        with scratch_folder() as folder:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "x"))
+    assert not folder.exists()
+    with pytest.raises(ConnectionResetError), scratch_folder():
+        raise ConnectionResetError(errno.ECONNRESET, "not of the disk")
+
+
+def test_without_a_temporary_folder_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        pytest.raises(StorageError, match=r"no temporary folder can be made.*TMPDIR"),
+        scratch_folder(),
+    ):
+        pass

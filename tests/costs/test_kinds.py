@@ -31,9 +31,9 @@ def test_an_unknown_kind_names_the_nearest() -> None:
 
 
 def test_the_command_that_makes_a_table() -> None:
-    assert profile_command("--space x", "litert", "latency", more=" --force") == (
-        "edgenas profile --space x --runtime litert --force"
-    )
-    assert profile_command("--space x", "litert", "load") == (
-        "edgenas profile --space x --runtime litert --kind load"
+    assert profile_command(
+        "--space x", "litert", "latency", precision="float32", more=" --force"
+    ) == ("edgenas profile --space x --runtime litert --force")
+    assert profile_command("--space x", "litert", "load", precision="int8") == (
+        "edgenas profile --space x --runtime litert --kind load --precision int8"
     )

@@ -283,6 +283,11 @@ def test_a_table_serves_nothing_else(
         table.check_serves(space, replace(ASKED, **changes))  # type: ignore[arg-type]
 
 
+def test_the_command_makes_a_table_of_what_is_asked(space: SearchSpace, table: CostTable) -> None:
+    with pytest.raises(TableMismatchError, match="--runtime litert --precision int8' on that"):
+        table.check_serves(space, replace(ASKED, runtime="litert", precision="int8"))
+
+
 @pytest.mark.parametrize(
     ("changes", "aspect"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import time
@@ -10,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from edgenas.core.artifact import Artifact
-from edgenas.core.errors import ExportError
+from edgenas.core.errors import ExportError, StorageError
 from edgenas.exporters import ExportRequest, get
 from edgenas.exporters import trial as trials
 from edgenas.exporters.trial import try_file
@@ -65,3 +68,53 @@ def test_a_process_that_dies_or_hangs_is_an_error(
         try_file(get("onnx"), onnx_artifact.path, images, timeout_s=limit_s)
     assert time.monotonic() - start < 30
     assert onnx_artifact.path.exists()
+
+
+def test_what_an_engine_throws_while_it_runs_is_told_in_a_line(
+    request_small: ExportRequest,
+    onnx_artifact: Artifact,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def throw(*_: object) -> None:
+        raise RuntimeError("no kernel for this")
+
+    exporter = get("onnx")
+    asked = {"target": "onnx", "path": str(onnx_artifact.path)}
+    (tmp_path / "asked.json").write_text(
+        json.dumps({**asked, "recipe": exporter.recipe.model_dump(mode="json")})
+    )
+    save_file({"a": request_small.reference_inputs}, tmp_path / "images.safetensors")
+    monkeypatch.setattr(type(exporter), "infer", throw)
+    trials.main(tmp_path)
+    told = json.loads((tmp_path / "told.json").read_text())
+    wanted = f"{onnx_artifact.path}: it does not run: RuntimeError: no kernel for this"
+    assert told == {"error": wanted}
+
+
+def test_a_full_disk_says_nothing_of_the_file(
+    request_small: ExportRequest, onnx_artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither here nor in the other process."""
+    images = {"a": request_small.reference_inputs}
+    real = trials.subprocess.run
+
+    def run(command: list[str], **how: Any) -> Any:
+        program = (
+            "import sys; from pathlib import Path; from edgenas.exporters import trial as t\n"
+            "def full(*_): raise OSError(28, 'No space left on device')\n"
+            f"t.save_file = full; t.main(Path({command[-1]!r}))"
+        )
+        return real([sys.executable, "-c", f"import edgenas.exporters\n{program}"], **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials.subprocess, "run", run)
+        with pytest.raises(StorageError, match=r"No space left on device.*set TMPDIR"):
+            try_file(get("onnx"), onnx_artifact.path, images)
+
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(trials, "save_file", full)
+    with pytest.raises(StorageError, match=r"No space left on device.*set TMPDIR"):
+        try_file(get("onnx"), onnx_artifact.path, images)

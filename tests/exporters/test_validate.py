@@ -10,10 +10,19 @@ import pytest
 
 from edgenas.core.artifact import Artifact
 from edgenas.core.errors import StorageError, ValidationError
-from edgenas.exporters import Exporter, ExportRequest, get
+from edgenas.exporters import Exporter, ExportRequest, base, get
 from edgenas.exporters.onnx import OnnxExporter
 from edgenas.exporters.trial import Trial
-from edgenas.exporters.validate import IN_TRIAL, Check, run_checks, set_aside, settle, validate
+from edgenas.exporters.validate import (
+    IN_TRIAL,
+    Check,
+    run_checks,
+    set_aside,
+    settle,
+    top1_check,
+    validate,
+    values_check,
+)
 from edgenas.lowering.onnx import lower
 from edgenas.testing.exporter import small_request
 
@@ -43,6 +52,27 @@ def test_all_recorded_before_it_fails(
         settle(checks, onnx_artifact)
     assert all(name in str(caught.value) for name in NAMES)
     assert onnx_artifact.path.with_name("model.onnx.failed").is_file()
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_another_number_of_classes_is_another_network(precision: str) -> None:
+    recipe = get("onnx", precision).recipe
+    logits = np.ones((6, 5), np.float32)
+    for check in (values_check, top1_check):
+        found = check(recipe, logits, logits[:, :4])
+        assert found.passed is False
+        assert found.detail == "logits of shape (6, 4), not (6, 5): another network"
+
+
+def test_what_was_not_written_as_asked_is_found(
+    request_small: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash is that of the content, not of what came to lie on the disk."""
+    monkeypatch.setattr(base, "write_bytes", lambda path, content: path.write_bytes(content[:-1]))
+    artifact = get("onnx").export(request_small, tmp_path / "model.onnx")
+    checks = run_checks(get("onnx"), request_small, artifact)
+    assert "truncated or changed" in one(checks, "content").detail
+    assert verdicts(checks)["opens"] is None
 
 
 def test_difference_just_above_the_tolerance(

@@ -1,12 +1,13 @@
 """The chain on steps that only write text: what is skipped, redone and kept."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edgenas.core.errors import TrainingError, UsageError
+from edgenas.core.errors import TrainingError, UsageError, ValidationError
 from edgenas.core.schema import parse_yaml
 from edgenas.profiling.progress import silent
 from edgenas.study.chain import Step, StepEvent, run_steps, up_to
@@ -136,6 +137,22 @@ def test_check_looks_at_kept_steps_too(workshop: Workshop) -> None:
     checked = Step(step.name, step.needs, 1, step.inputs, step.make, step.summary, refuse)
     with pytest.raises(UsageError, match="refused"):
         workshop.go([checked])
+
+
+def test_files_that_failed_end_the_chain_when_all_is_done(workshop: Workshop) -> None:
+    """Their step is done again, and so is the one whose file it has set aside."""
+
+    def refuse(run: Run) -> None:
+        (run.folder / "a.txt").rename(run.folder / "a.txt.failed")
+        raise ValidationError("b failed", failed=("values",))
+
+    first, second, third = workshop.steps()
+    checked = replace(second, check=refuse)
+    with pytest.raises(ValidationError, match="b failed") as failed:
+        workshop.go([first, checked, third])
+    assert failed.value.failed == ("values",)
+    assert [event.step for event in workshop.events if event.state == "done"] == ["a", "b", "c"]
+    assert workshop.go() == "ab"
 
 
 def test_up_to_names_the_steps() -> None:

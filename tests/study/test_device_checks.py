@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from edgenas.core.errors import StorageError, ValidationError
+from edgenas.core.files import write_json
 from edgenas.core.objective import Constraint
 from edgenas.exporters import ExportRequest, get
 from edgenas.exporters.manifest import (
@@ -66,6 +68,7 @@ def manifest(request_small: ExportRequest, tmp_path: Path) -> Manifest:
 def run_with(folder: Path, *budgets: str) -> Any:
     return SimpleNamespace(
         folder=folder,
+        read=lambda name: json.loads((folder / name).read_text()),
         exporters={"onnx": get("onnx")},
         job=SimpleNamespace(
             device=SimpleNamespace(runtime="onnxruntime"),
@@ -95,6 +98,7 @@ def settled(
 ) -> Path:
     """Settle a run whose one file has these checks; returns the file's path."""
     path = folder / "model.onnx"
+    write_json(folder / "export/onnx.json", manifest.model_dump(mode="json"))
     write_manifest(with_checks(manifest, checks), path)
     monkeypatch.setattr(device_checks, "model_path", lambda run, target: path)
     set_failed_aside(run_with(folder))

@@ -17,7 +17,7 @@ from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.oneshot.evaluate import accuracy
 from edgenas.oneshot.supernet import Supernet, extract
-from edgenas.study.steps import export
+from edgenas.study.steps import export, quantise, written
 from tests.oneshot.data.photos import write_photos
 
 
@@ -53,7 +53,7 @@ def test_requests_of_images_in_files_take_what_fits_in_memory(
     assert request.test_accuracy == whole == accuracy(module, photos, test)
 
     n_bytes = int(np.prod(module.graph.in_shape)) * 4
-    monkeypatch.setattr(export, "MOST_TEST_BYTES", 3 * n_bytes + 1)
+    monkeypatch.setattr(written, "MOST_BYTES", 3 * n_bytes + 1)
     few, still_whole = export._request(run)  # type: ignore[arg-type]
     assert few.test_images is not None
     assert few.test_labels is not None
@@ -102,3 +102,15 @@ def test_the_accuracy_on_a_few_tests_is_compared_and_not_told(
         assert accuracy.passed
         assert f"on {n_tests} test images" in accuracy.detail
         assert (accuracy.value is None) == (most is not None)
+
+
+def test_a_pick_in_8_bits_is_held_against_what_it_gets_right_of_the_same_images(
+    run: SimpleNamespace, photos: ImageDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = export.load_model(run)  # type: ignore[arg-type]
+    run.read = lambda name: {"validation_accuracy": 0.123}
+    assert quantise._known(run, module) == 0.123  # type: ignore[arg-type]
+    monkeypatch.setattr(written, "MOST_BYTES", 1)
+    (shown,) = {len(written.what_fits(module, photos.validation))}
+    assert shown == 1
+    assert quantise._known(run, module) in {0.0, 1.0}  # type: ignore[arg-type]

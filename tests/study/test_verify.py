@@ -230,6 +230,7 @@ def test_a_file_that_does_not_open(tmp_path: Path) -> None:
         ({"batchh": 1}, "options: batchh"),
         ({"tolerance": -1}, "options: tolerance"),
         ({"tolerance": None}, "needs tolerance"),
+        ({"target": "tflite"}, "one for tflite-float32"),
     ],
 )
 def test_a_recipe_that_cannot_be_read(bundle: Path, change: dict[str, Any], words: str) -> None:

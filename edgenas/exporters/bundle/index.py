@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal, Self
 import pydantic
 from pydantic import AfterValidator, Field, model_validator
 
-from edgenas.core.errors import SchemaError, StorageError
+from edgenas.core.errors import SchemaError, StorageError, UsageError
+from edgenas.core.objective import Constraint
 from edgenas.core.schema import StrictModel
 from edgenas.core.version import __version__
 
 SCHEMA_VERSION: Literal[1] = 1
 INDEX, SUMS = "bundle.json", "SHA256SUMS"
 """The index lists all other files but the sums, which list all other files and the index."""
+_LONGEST = 255  # bytes of a part of a name, on the usual file systems
 
 
 def _inside(name: str) -> str:
@@ -26,12 +28,23 @@ def _inside(name: str) -> str:
         raise ValueError(
             f"{name!r} is no name inside a bundle; names are relative, with '/' and without '..'"
         )
+    if any(len(part.encode(errors="replace")) > _LONGEST for part in path.parts):
+        raise ValueError(f"{name[:20]}... is longer than the {_LONGEST} bytes that a name may have")
     if name in (INDEX, SUMS):
         raise ValueError(f"{name} cannot list itself")
     return name
 
 
+def _budget(text: str) -> str:
+    try:
+        Constraint.parse(text)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
 InsideName = Annotated[str, AfterValidator(_inside)]
+BudgetText = Annotated[str, AfterValidator(_budget)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -52,7 +65,7 @@ class BundleIndex(StrictModel):
     target: str
     precision: str
     model: InsideName
-    budgets: tuple[str, ...]
+    budgets: tuple[BudgetText, ...]
     files: dict[InsideName, Sha256]
 
     @model_validator(mode="after")

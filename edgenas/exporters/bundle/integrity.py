@@ -64,23 +64,32 @@ class Contents:
 
 def check_files(folder: Path, index: BundleIndex) -> list[Finding]:
     """Return whether every file is there, as it was written, and no other one."""
-    missing, changed = [], []
+    # A link could lead out of the bundle, or to what is changed behind its back.
+    missing = [name for name in (INDEX, SUMS) if _is_linked(folder, name)]
+    changed = []
     for name, digest in index.files.items():
         path = folder / name
-        # A link could lead out of the bundle, or to what is changed behind its back.
         if _is_linked(folder, name) or not path.is_file():
             missing.append(name)
-        elif sha256_of(path) != digest:
-            changed.append(f"{name} ({path.stat().st_size} bytes)")
+        elif (what := _change(path, digest)) is not None:
+            changed.append(f"{name} ({what})")
     listed = {*index.files, INDEX, SUMS}
     extra = sorted(name for name in _names(folder) if name not in listed)
     n = len(index.files)
     return [
-        _finding("files", not missing, f"{n} files, none a link", "missing", missing),
+        _finding("files", not missing, f"{n} files, none a link", "missing or a link", missing),
         _finding("hashes", not changed, "SHA-256 as listed", "truncated or changed", changed),
         _finding("unlisted", not extra, f"only what {INDEX} lists", "not listed", extra),
         _sums(folder, index),
     ]
+
+
+def _change(path: Path, digest: str) -> str | None:
+    """Return in a word what is wrong with a file's content, None if nothing is."""
+    try:
+        return None if sha256_of(path) == digest else f"{path.stat().st_size} bytes"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
 
 
 def check_documents(folder: Path, index: BundleIndex) -> tuple[Contents | None, list[Finding]]:
@@ -90,14 +99,7 @@ def check_documents(folder: Path, index: BundleIndex) -> tuple[Contents | None, 
     except SchemaError as error:
         return None, [Finding("manifest", False, "a manifest of this version", str(error), AGAIN)]
     findings = [_manifest(folder, index, manifest)]
-    labels = (folder / LABELS).read_bytes() == labels_text(manifest).encode()
-    findings.append(
-        Finding("labels", True, "the classes of the manifest", "the same, in the same order")
-        if labels
-        else Finding(
-            "labels", False, "the classes of the manifest", "others, or in disorder", AGAIN
-        )
-    )
+    findings.append(_labels(folder, manifest))
     how = _preprocessing(folder, manifest, findings)
     if how is None:
         return None, findings
@@ -166,6 +168,15 @@ def _manifest(folder: Path, index: BundleIndex, manifest: Manifest) -> Finding:
     return Finding("manifest", True, asked, "as asked")
 
 
+def _labels(folder: Path, manifest: Manifest) -> Finding:
+    asked = f"the {len(manifest.output.class_names)} classes of the manifest"
+    content = (folder / LABELS).read_bytes()
+    if content == labels_text(manifest).encode():
+        return Finding("labels", True, asked, "the same, in the same order")
+    found = f"{len(content.splitlines())} lines: others, or in disorder"
+    return Finding("labels", False, asked, found, AGAIN)
+
+
 def _preprocessing(
     folder: Path, manifest: Manifest, findings: list[Finding]
 ) -> Preprocessing | None:
@@ -196,7 +207,13 @@ def _arrays(
     except (OSError, ValueError, EOFError) as error:
         findings.append(Finding("recorded", False, asked, f"no arrays: {error}", AGAIN))
         return None
+    if not all(isinstance(array, np.ndarray) for array in (inputs, logits)):
+        findings.append(Finding("recorded", False, asked, "archives, not arrays", AGAIN))
+        return None
     sound = fits(inputs, how.input) and logits.shape == (len(inputs), n_classes)
+    sound = sound and logits.dtype == np.float32
     text = f"{inputs.dtype} {inputs.shape} and {logits.dtype} {logits.shape}"
+    if sound and not all(np.isfinite(array).all() for array in (inputs, logits)):
+        sound, text = False, f"{text}, NaN or infinite values among them"
     findings.append(Finding("recorded", sound, asked, text, "" if sound else AGAIN))
     return inputs, logits

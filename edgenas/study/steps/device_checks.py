@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgenas.core.errors import StorageError
+from edgenas.core.artifact import failed_path
+from edgenas.core.errors import StorageError, ValidationError
 from edgenas.costs.kinds import KIND_OF
 from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.exporters.validate import Check, refusal, set_aside
 from edgenas.profiling.file_checks import check_on_device
 from edgenas.profiling.progress import Progress
 from edgenas.study.context import Run
-from edgenas.study.steps.export import model_path, read_reference
+from edgenas.study.steps.export import checks_of, has_failed, model_path, read_reference
 
 BUDGET = "budget_"
 """What the names of budgets' checks begin with."""
@@ -64,6 +65,23 @@ def budget_checks(run: Run, runtime: str, manifest: Manifest) -> list[Check]:
     return checks
 
 
+def bring_back(run: Run) -> None:
+    """Give files their names again that were set aside for what was measured of them.
+
+    Raises:
+        StorageError: one cannot be renamed.
+    """
+    for target in run.exporters:
+        path = model_path(run, target)
+        broken = failed_path(path)
+        if has_failed(run, target) or path.exists() or not broken.exists():
+            continue
+        try:
+            broken.replace(path)
+        except OSError as error:
+            raise StorageError(f"cannot rename {broken}: {error.strerror}") from error
+
+
 def set_failed_aside(run: Run) -> None:
     """Rename every file that failed a check to ``<name>.failed``: it is no result.
 
@@ -77,9 +95,9 @@ def set_failed_aside(run: Run) -> None:
     for target in run.exporters:
         path = model_path(run, target)
         manifest = read_manifest(path)
-        if manifest.status == "passed":
-            continue
-        broken = path.with_name(f"{path.name}.failed")
+        if manifest.status == "passed" or has_failed(run, target):
+            continue  # who failed where it was written is told by that step
+        broken = failed_path(path)
         if path.exists():
             broken = set_aside(path)
         elif not broken.exists():
@@ -87,14 +105,10 @@ def set_failed_aside(run: Run) -> None:
         if others := _failed(manifest):
             refused.append(refusal(path, others, broken))
     if refused:
-        raise refused[0]
+        raise ValidationError.of(refused)
 
 
 def _failed(manifest: Manifest) -> Sequence[Check]:
     """Return all checks of a file, budgets aside, if it failed one of these; else nothing."""
-    checks = [
-        Check(one.name, one.passed, one.measured, one.tolerance, one.detail, one.value)
-        for one in manifest.checks
-        if not one.name.startswith(BUDGET)
-    ]
+    checks = [check for check in checks_of(manifest) if not check.name.startswith(BUDGET)]
     return checks if any(check.passed is False for check in checks) else ()

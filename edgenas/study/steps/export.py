@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.artifact import FORMATS, Artifact
+from edgenas.core.artifact import FORMATS, Artifact, failed_path
 from edgenas.core.errors import StorageError, ValidationError
 from edgenas.core.files import write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
@@ -25,22 +25,20 @@ from edgenas.exporters.manifest import (
     manifest_path,
     write_manifest,
 )
-from edgenas.exporters.validate import Check, run_checks, settle
+from edgenas.exporters.validate import Check, refusal, run_checks, settle
 from edgenas.profiling.progress import Progress
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
 from edgenas.study.steps.quantise import load_model
-from edgenas.study.steps.written import inputs_of, request_of
+from edgenas.study.steps.written import inputs_of, request_of, what_fits
 
 EXPORT = "export/export.json"
 REFERENCE = "export/reference.npz"
 """``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
-MOST_TEST_BYTES = 2**30
-"""Inputs on which the accuracies of file and network are compared; of more a random share."""
 
 
 def model_path(run: Run, target: str) -> Path:
@@ -56,6 +54,21 @@ def draft_path(run: Run, target: str) -> Path:
 def read_draft(run: Run, target: str) -> Manifest:
     """Return the manifest of a target's file, without a measured latency."""
     return Manifest.model_validate(run.read(f"export/{target}.json"), strict=False)
+
+
+def has_failed(run: Run, target: str) -> bool:
+    """Return whether a target's file failed its checks where it was written: no result."""
+    return read_draft(run, target).status == "failed"
+
+
+def sound_files(run: Run, runtime: str) -> dict[str, Path]:
+    """Return the files that a runtime is to time, by name; those that failed are left out."""
+    paths = [
+        model_path(run, target)
+        for target in run.exporters
+        if run.runtime_of(target) == runtime and not has_failed(run, target)
+    ]
+    return {path.name: path for path in paths}
 
 
 def _inputs(run: Run) -> dict[str, Any]:
@@ -120,7 +133,7 @@ def _clear(run: Run) -> None:
     """Remove the files of an earlier pick: nobody shall find two networks under one name."""
     for _, suffix in FORMATS.items():
         path = run.folder / f"model{suffix}"
-        for old in (path, manifest_path(path), path.with_name(f"{path.name}.failed")):
+        for old in (path, manifest_path(path), failed_path(path)):
             old.unlink(missing_ok=True)
 
 
@@ -140,9 +153,7 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     if not dataset.is_labelled:
         return request, None
     test = dataset.open_test()
-    n_shown = max(1, MOST_TEST_BYTES // inputs[0].nbytes)
-    order = np.random.default_rng(0).permutation(len(test))
-    shown = test.take(np.sort(order[:n_shown]))
+    shown = what_fits(module, test)
     on_shown = accuracy(module, dataset, shown)
     request = replace(
         request,
@@ -183,10 +194,9 @@ def _with_fewer_tests(run: Run, exporter: Exporter, request: ExportRequest) -> E
 
 
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
-    """Write, check and describe one file.
+    """Write, check and describe one file; return what was written.
 
-    Raises:
-        ValidationError: the file is not the network; it is set aside, its manifest says why.
+    A file that fails is set aside, its manifest says why, and the other targets get theirs.
     """
     path = model_path(run, target)
     request = exporter.with_calibration(request)
@@ -214,8 +224,28 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
         settle(checks, artifact)
     except ValidationError:
         write_manifest(manifest, path)
-        raise
+        return [failed_path(path), draft]
     return [path, draft]
+
+
+def refuse_failed(run: Run) -> None:
+    """Refuse the files that failed where they were written.
+
+    Raises:
+        ValidationError: there are such files; the message has all of them.
+    """
+    refused = []
+    for target in run.exporters:
+        manifest, path = read_draft(run, target), model_path(run, target)
+        if manifest.status == "failed":
+            refused.append(refusal(path, checks_of(manifest), failed_path(path)))
+    if refused:
+        raise ValidationError.of(refused)
+
+
+def checks_of(manifest: Manifest) -> list[Check]:
+    """Return the checks of a manifest that were made."""
+    return [Check(**entry.model_dump()) for entry in manifest.checks]
 
 
 def _framing(run: Run) -> dict[str, Any]:
@@ -263,11 +293,17 @@ def _predicted_costs(run: Run, runtime: str | None) -> list[PredictedCost]:
 
 def _summary(run: Run) -> str:
     content = run.read(EXPORT)
-    names = ", ".join(model_path(run, target).name for target in content["targets"])
+    names = ", ".join(_told(run, target) for target in content["targets"])
     found = content["test_accuracy"]
     if found is None:
         return f"{names}; the accuracy is not known: the images have no labels"
     return f"{names}; accuracy on {content['n_test']} test images {found:.2%}"
+
+
+def _told(run: Run, target: str) -> str:
+    name = model_path(run, target).name
+    failed = [check.name for check in read_draft(run, target).checks if not check.passed]
+    return f"{name} failed {', '.join(failed)}" if failed else name
 
 
 EXPORT_STEP = Step(
@@ -277,4 +313,5 @@ EXPORT_STEP = Step(
     inputs=_inputs,
     make=_make,
     summary=_summary,
+    check=refuse_failed,
 )

@@ -20,7 +20,7 @@ from edgenas.profiling.whole_networks import measure_costs
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.context import Run
 from edgenas.study.run_folder import digest_of
-from edgenas.study.steps.export import model_path
+from edgenas.study.steps.export import sound_files
 
 
 def other_kinds(run: Run) -> tuple[Kind, ...]:
@@ -55,11 +55,7 @@ def measure_files_costs(run: Run, runtime: str, progress: Progress) -> Path | No
     elsewhere a reason that is told.
     """
     kinds = other_kinds(run)
-    files = {
-        model_path(run, target).name: model_path(run, target)
-        for target in run.exporters
-        if run.runtime_of(target) == runtime
-    }
+    files = sound_files(run, runtime)
     if not kinds or not files:
         return None
     subject = {

@@ -7,7 +7,6 @@ off the front, and the pick is made among those that stay.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy.typing as npt
 from edgenas.core.architecture import Architecture, population
 from edgenas.core.errors import ExportError, InfeasibleError, UsageError
 from edgenas.core.evaluation import Evaluation
-from edgenas.core.files import write_json
+from edgenas.core.files import scratch_folder, write_json
 from edgenas.pareto import non_dominated
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
@@ -37,6 +36,7 @@ from edgenas.study.steps.written import (
     own_exporter,
     request_of,
     unanswered_reason,
+    what_fits,
 )
 
 FINALISTS = "finalists/finalists.json"
@@ -163,8 +163,8 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     members = _chosen(run) if run.job.n_finalists else []
     found: list[Finalist] = []
     if members:
-        with tempfile.TemporaryDirectory(prefix="edgenas-") as name:
-            found = _measured(run, members, Path(name), progress)
+        with scratch_folder() as folder:
+            found = _measured(run, members, folder, progress)
     entries = [asdict(one) for one in _judged(run, members, found)]
     write_json(run.folder / FINALISTS, {"finalists": entries})
     return [run.folder / FINALISTS]
@@ -236,7 +236,7 @@ def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     calibrate(module, calibration_of(run.dataset))
     validation = run.dataset.validation
     order = np.random.default_rng(0).permutation(len(validation))  # those of the search
-    part = validation.take(np.sort(order[: _n_images(run)]))
+    part = what_fits(module, validation.take(np.sort(order[: _n_images(run)])))
     inputs = inputs_of(run, module, part)
     exporter.export(request_of(run, module, inputs[:_N_COMPARED]), path)
     if not run.dataset.is_labelled or unanswered_reason(exporter):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
-from edgenas.core.files import sha256_of, write_json
+from edgenas.core.files import scratch_folder, sha256_of, write_json
 from edgenas.core.measurement import Measurement
 from edgenas.exporters.manifest import MeasuredLatency, with_checks, write_manifest
 from edgenas.profiling.measure import measure_files
@@ -26,8 +25,13 @@ from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.run_folder import digest_of
-from edgenas.study.steps.device_checks import budget_checks, file_checks, set_failed_aside
-from edgenas.study.steps.export import model_path, read_draft
+from edgenas.study.steps.device_checks import (
+    bring_back,
+    budget_checks,
+    file_checks,
+    set_failed_aside,
+)
+from edgenas.study.steps.export import model_path, read_draft, sound_files
 from edgenas.study.steps.file_costs import costs_inputs, measure_files_costs, with_costs
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, make_proof
@@ -50,6 +54,7 @@ def _inputs(run: Run) -> dict[str, Any]:
 
 
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
+    bring_back(run)
     members = _members(run)
     outputs: list[Path] = []
     for runtime in run.runtimes:
@@ -75,11 +80,7 @@ def _members(run: Run) -> list[Evaluation]:
 def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progress) -> Path:
     """Time one runtime's share; timings of the same things with the same plan are kept."""
     section, precision = run.job.measure, run.job.device.precision
-    files = {
-        model_path(run, target).name: model_path(run, target)
-        for target in run.exporters
-        if run.runtime_of(target) == runtime
-    }
+    files = sound_files(run, runtime)
     subject = {
         "networks": [member.arch.id for member in members],
         "files": {name: sha256_of(path) for name, path in files.items()},
@@ -94,11 +95,11 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     if _subject(path) == digest_of(subject):
         return path
     kind = RUNTIMES.get(runtime)
-    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
+    with scratch_folder() as folder:
         paths = dict(files)
         for member in members:
             name = f"{member.arch.id}{FORMATS.get(kind.format)}"
-            paths[member.arch.id] = Path(folder) / name
+            paths[member.arch.id] = folder / name
             network = run.space.network(member.arch.row)
             content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
             paths[member.arch.id].write_bytes(content)
@@ -149,7 +150,10 @@ def _finish_manifest(run: Run, target: str, progress: Progress) -> Path:
     """Put what was measured, and what the device says, into a file's manifest, beside the file."""
     manifest, path = read_draft(run, target), model_path(run, target)
     runtime = run.runtime_of(target)
-    if runtime is not None:
+    if manifest.status == "failed":
+        not_run = {**manifest.not_run, "measured_latency": "it failed its checks"}
+        manifest = manifest.model_copy(update={"not_run": not_run})
+    elif runtime is not None:
         content = run.read(measured_path(run, runtime).relative_to(run.folder.path).as_posix())
         latency = _measured_latency(content, path.name)
         not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgenas.core.architecture import Architecture
+from edgenas.core.artifact import failed_path
 from edgenas.core.files import sha256_of
 from edgenas.core.objective import Constraint
 from edgenas.costs.kinds import KIND_OF
 from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.study.context import INTERVAL_COVERAGE, Run
-from edgenas.study.steps.export import EXPORT, model_path
+from edgenas.study.steps.export import EXPORT, has_failed, model_path
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import PICK, picked
 from edgenas.study.steps.search import read_front
@@ -106,10 +107,11 @@ def _limits(run: Run, arch: Architecture, values: Mapping[str, float]) -> list[d
 def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     path, runtime = model_path(run, target), run.runtime_of(target)
     manifest = read_manifest(path)
+    here = failed_path(path) if has_failed(run, target) else path
     predicted = manifest.predicted_latency
     measured = None
     values = {cost.objective: cost.value for cost in manifest.measured_costs}
-    if runtime is not None:
+    if runtime is not None and manifest.measured_latency is not None:
         timing = timings[runtime]["timings"][path.name]
         measured = {key: value for key, value in timing.items() if key != "samples_ms"}
         values["latency_ms"] = measured["latency_ms"]
@@ -119,8 +121,8 @@ def _file(run: Run, target: str, timings: Mapping[str, Mapping[str, Any]]) -> di
         "target": target,
         "file": path.name,
         "status": manifest.status,
-        "sha256": sha256_of(path),
-        "n_bytes": path.stat().st_size,
+        "sha256": sha256_of(here),
+        "n_bytes": here.stat().st_size,
         "runtime": runtime,
         "predicted": None if predicted is None else predicted.model_dump(mode="json"),
         "measured": measured,

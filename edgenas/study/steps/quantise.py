@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgenas.core.files import write_json
+from edgenas.core.files import scratch_folder, write_json
 from edgenas.core.precision import CODED
 from edgenas.exporters.calibration import calibrate
 from edgenas.oneshot.settings import TrainingSettings
@@ -27,6 +26,7 @@ from edgenas.study.steps.written import (
     own_exporter,
     request_of,
     unanswered_reason,
+    what_fits,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     if reason is not None:
         return _write(run, {"is_kept": False, "reason": reason})
     module = load_finetuned(run)
-    known: float = run.read(FINETUNING)["validation_accuracy"]
+    known = _known(run, module)
     before = _accuracy(run, module)
     found: dict[str, Any] = {
         "is_kept": False,
@@ -122,13 +122,23 @@ def _write(run: Run, content: dict[str, Any]) -> list[Path]:
     return [run.folder / QUANTISED]
 
 
+def _known(run: Run, module: GraphModule) -> float:
+    """Return what the network gets right of the images that its file is run on."""
+    shown = what_fits(module, run.dataset.validation)
+    if len(shown) == len(run.dataset.validation):
+        return float(run.read(FINETUNING)["validation_accuracy"])
+    from edgenas.oneshot.evaluate import accuracy
+
+    return accuracy(module, run.dataset, shown)
+
+
 def _accuracy(run: Run, module: GraphModule) -> float:
     """Return what the network's file gets right of the validation images."""
-    validation = run.dataset.validation
+    validation = what_fits(module, run.dataset.validation)
     inputs = inputs_of(run, module, validation)
     request, exporter = request_of(run, module, inputs[:_N_COMPARED]), own_exporter(run)
-    with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
-        path = Path(folder) / f"pick{exporter.suffix}"
+    with scratch_folder() as folder:
+        path = folder / f"pick{exporter.suffix}"
         exporter.export(request, path)
         return file_accuracy(exporter, path, inputs, validation.labels.astype(np.int64))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from edgenas.study.context import Run
 if TYPE_CHECKING:
     from edgenas.lowering.torch import GraphModule
 
+MOST_BYTES = 2**30
+"""Inputs on which a file's accuracy is taken; of more a random share."""
 _ANSWERED = "images"
 
 
@@ -69,6 +72,15 @@ def inputs_of(run: Run, module: GraphModule, part: Part) -> Images:
     from edgenas.oneshot.evaluate import part_inputs
 
     return np.ascontiguousarray(part_inputs(module, run.dataset, part).numpy())
+
+
+def what_fits(module: GraphModule, part: Part) -> Part:
+    """Return a part, or a random share of it whose inputs are no more than `MOST_BYTES`."""
+    n_shown = max(1, MOST_BYTES // (4 * math.prod(module.graph.in_shape)))
+    if len(part) <= n_shown:
+        return part
+    order = np.random.default_rng(0).permutation(len(part))
+    return part.take(np.sort(order[:n_shown]))
 
 
 def calibration_images(run: Run, module: GraphModule) -> Images | None:

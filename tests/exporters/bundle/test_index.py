@@ -53,6 +53,8 @@ def test_damaged_json(bundle: Path, text: str) -> None:
         "",
         "bundle.json",
         "SHA256SUMS",
+        "a" * 256,
+        "check/" + "ä" * 128,
     ],
 )
 def test_names_that_lead_out_are_refused(bundle: Path, name: str) -> None:
@@ -60,7 +62,7 @@ def test_names_that_lead_out_are_refused(bundle: Path, name: str) -> None:
     (bundle / INDEX).write_text(
         json.dumps({**json.loads((bundle / INDEX).read_text()), "files": {**files, name: "0" * 64}})
     )
-    with pytest.raises(SchemaError, match=r"no name inside a bundle|cannot list itself"):
+    with pytest.raises(SchemaError, match=r"no name inside|cannot list itself|longer than"):
         read_index(bundle)
 
 
@@ -87,3 +89,8 @@ def test_what_every_bundle_has_is_listed(bundle: Path) -> None:
     del index["files"]["check/inputs.npy"]
     with pytest.raises(SchemaError, match=r"does not list check/inputs\.npy"):
         read_index(changed(bundle, files=index["files"]))
+
+
+def test_budgets_can_be_read(bundle: Path) -> None:
+    with pytest.raises(SchemaError, match=r"budgets\.0: not a constraint: 'fast'"):
+        read_index(changed(bundle, budgets=["fast"]))

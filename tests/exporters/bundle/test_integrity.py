@@ -1,5 +1,6 @@
 """Every way in which a bundle is not what was made is found and named."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgenas.core.files import sha256_of
-from edgenas.exporters.bundle import INDEX, SUMS, Finding, check_files, read_index
+from edgenas.exporters.bundle import INDEX, SUMS, Finding, check_files, integrity, read_index
 from edgenas.exporters.bundle.integrity import check_documents
 from tests.exporters.bundle.bundles import reindex, rewrite
 
@@ -47,14 +48,14 @@ def test_a_truncated_file(bundle: Path) -> None:
 
 def test_a_missing_file(bundle: Path) -> None:
     (bundle / "labels.txt").unlink()
-    assert files(bundle)["files"].found == "missing: labels.txt"
+    assert files(bundle)["files"].found == "missing or a link: labels.txt"
 
 
 def test_a_link_in_place_of_a_file(bundle: Path, tmp_path: Path) -> None:
     """It could lead anywhere."""
     (bundle / "model.onnx").rename(tmp_path / "elsewhere.onnx")
     (bundle / "model.onnx").symlink_to(tmp_path / "elsewhere.onnx")
-    assert files(bundle)["files"].found == "missing: model.onnx"
+    assert files(bundle)["files"].found == "missing or a link: model.onnx"
 
 
 def test_a_link_in_place_of_a_folder(bundle: Path, tmp_path: Path) -> None:
@@ -155,6 +156,10 @@ def test_preprocessing_of_something_else(bundle: Path, change: Callable[[dict], 
         ("check/inputs.npy", np.zeros(3, np.float32)),
         ("check/outputs.npy", np.zeros((11, 5), np.float32)),
         ("check/outputs.npy", np.zeros((12, 4), np.float32)),
+        ("check/outputs.npy", np.zeros((12, 5), np.float64)),
+        ("check/outputs.npy", np.zeros((12, 5), np.complex64)),
+        ("check/outputs.npy", np.full((12, 5), "a")),
+        ("check/outputs.npy", np.full((12, 5), np.nan, np.float32)),
     ],
 )
 def test_recorded_arrays_that_do_not_fit(
@@ -170,3 +175,35 @@ def test_arrays_with_code_in_them_are_not_loaded(bundle: Path, tmp_path: Path) -
     rewrite(bundle, "check/outputs.npy", (tmp_path / "array.npy").read_bytes())
     assert "no arrays" in documents(bundle)["recorded"].found
     assert sha256_of(bundle / "check/outputs.npy")
+
+
+def test_an_archive_is_no_array(bundle: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "arrays.npz", inputs=np.load(bundle / "check/inputs.npy"))
+    rewrite(bundle, "check/inputs.npy", (tmp_path / "arrays.npz").read_bytes())
+    assert documents(bundle)["recorded"].found == "archives, not arrays"
+
+
+@pytest.mark.parametrize("name", [INDEX, SUMS])
+def test_the_lists_themselves_are_no_links(bundle: Path, tmp_path: Path, name: str) -> None:
+    (bundle / name).rename(tmp_path / "elsewhere")
+    (bundle / name).symlink_to(tmp_path / "elsewhere")
+    assert files(bundle)["files"].found == f"missing or a link: {name}"
+
+
+def test_a_file_that_cannot_be_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> str:
+        if path.name == "labels.txt":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return sha256_of(path)
+
+    monkeypatch.setattr(integrity, "sha256_of", refuse)
+    found = files(bundle)["hashes"].found
+    assert found == "truncated or changed: labels.txt (cannot be read: Permission denied)"
+
+
+def test_too_few_labels_are_counted(bundle: Path) -> None:
+    lines = (bundle / "labels.txt").read_text().splitlines()
+    rewrite(bundle, "labels.txt", "\n".join([*lines[:-1], ""]).encode())
+    found = documents(bundle)["labels"]
+    assert found.asked == f"the {len(lines)} classes of the manifest"
+    assert found.found.startswith(f"{len(lines) - 1} lines")
