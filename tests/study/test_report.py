@@ -157,6 +157,9 @@ def test_files_for_other_runtimes_are_told_and_not_asked() -> None:
     found = verdict(above)
     assert found.state == "kept"
     assert "Above it, and not asked: tflite." in found.text
+    page = _Page(render_report(above)).text
+    assert "above, not asked" in page
+    assert "broken" not in page
     only = changed(full, exports=(changed_file(second, budget_kept=False),))
     assert verdict(only).state == "unproven"
 

@@ -294,7 +294,7 @@ def proof(data: ReportData) -> str:
         f"<p>Budget: <strong>{escape(budget)}</strong></p>"
         + table(
             [*headers, "Test accuracy", "Checks", "SHA-256"],
-            [_proof_row(entry, bool(data.constraints)) for entry in data.exports],
+            [_proof_row(entry, data) for entry in data.exports],
         )
         + (f'<p class="remark">{escape(data.quantised)}</p>' if data.quantised else "")
         + _other_costs(data)
@@ -329,7 +329,7 @@ def _cost_row(entry: ExportedFile, cost: FileCost) -> list[Cell | str]:
     ]
 
 
-def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:
+def _proof_row(entry: ExportedFile, data: ReportData) -> list[Cell | str]:
     size = "" if entry.n_bytes is None else f" <small>{count(entry.n_bytes)}B</small>"
     missing = '<span class="bad">no file</span>'
     failed = ' <span class="bad">failed</span>' if entry.failed else ""
@@ -343,7 +343,7 @@ def _proof_row(entry: ExportedFile, has_budget: bool) -> list[Cell | str]:
         Cell(number_or_dash(entry.latency_ms), entry.latency_ms),
         Cell(span(entry.low_ms, entry.high_ms), entry.high_ms),
         Cell(_measured_text(entry), entry.measured_ms),
-        _kept(entry.budget_kept) if has_budget else '<span class="none">none set</span>',
+        _judged(entry, data.runtime) if data.constraints else '<span class="none">none set</span>',
         Cell(percent(entry.test_accuracy), entry.test_accuracy),
         checks,
         short_hash(entry.sha256) if entry.sha256 else NONE,
@@ -359,6 +359,14 @@ def _measured_text(entry: ExportedFile) -> str:
         return number(entry.measured_ms)
     most = f"up to {number(max(found))} in {len(found)} processes"
     return f"{number(entry.measured_ms)} <small>{most}</small>"
+
+
+def _judged(entry: ExportedFile, runtime: str) -> str:
+    """Return whether a file keeps the budget, which is asked of the job's own runtime alone."""
+    asked = entry.runtime in (None, runtime)
+    if entry.budget_kept is None or asked:
+        return _kept(entry.budget_kept)
+    return "kept, too" if entry.budget_kept else "above, not asked"
 
 
 def _kept(kept: bool | None) -> str:
