@@ -149,17 +149,20 @@ def compile_in_child(
     )
 
 
-@pytest.mark.parametrize("largest_file_kib", [1, 100, 1000])
+@pytest.mark.parametrize(
+    ("largest_file_kib", "until"), [(1, "pick"), (100, "pick"), (1000, "report")]
+)
 def test_writes_that_fail_end_cleanly_and_the_run_goes_on_later(
-    finished: CompileResult, tmp_path: Path, largest_file_kib: int
+    finished: CompileResult, tmp_path: Path, largest_file_kib: int, until: str
 ) -> None:
+    """The run that came furthest goes on to its end; what follows the pick is the same for all."""
     job = write_job(tmp_path)
     process = compile_in_child(job, tmp_path / "run", largest_file_kib=largest_file_kib)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 8, errors
     assert errors.startswith("error: ")
     assert "Traceback" not in errors
-    result = edgenas.compile(job, tmp_path / "run")
+    result = edgenas.compile(job, tmp_path / "run", until=until)
     assert result.pick is not None
     assert finished.pick is not None
     assert result.pick["id"] == finished.pick["id"]
