@@ -9,7 +9,7 @@ import numpy as np
 
 from edgenas.core.architecture import Genes
 from edgenas.core.counts import weight_bytes
-from edgenas.core.errors import UsageError
+from edgenas.core.errors import RegistryError, UsageError
 from edgenas.core.ops import Graph, OpSpec
 from edgenas.core.registry import Registry
 from edgenas.costs.counts import operator_counts
@@ -206,10 +206,9 @@ def model_bytes(
         UsageError: no lowering writes that format.
         ExportError: an operator has no form in that precision.
     """
-    if model_format not in LOWERINGS.names():
-        raise UsageError(
-            f"nothing can be profiled as {model_format!r}; formats: {', '.join(LOWERINGS)}"
-        )
+    try:  # no look at the names beforehand: that reads all installed packages, for every model
+        lower = LOWERINGS.get(model_format)
+    except RegistryError as error:
+        raise UsageError(f"nothing can be profiled as {model_format!r}: {error}") from error
     form = {"symmetric": True} if symmetric and precision == "int8" else {}
-    lower = LOWERINGS.get(model_format)
     return lower(graph, random_weights(graph), precision=precision, **form)
