@@ -172,7 +172,5 @@ def test_small_networks_are_visited_more_often(space: SearchSpace) -> None:
 def test_a_format_that_nobody_writes_is_refused(workload: Workload) -> None:
     graph = workload.graph(ANCHOR)
     assert model_bytes(graph, "onnx") == model_bytes(graph, "onnx")
-    with pytest.raises(
-        UsageError, match=r"nothing can be profiled as 'engine': .*onnx.*tfl"
-    ):
+    with pytest.raises(UsageError, match=r"nothing can be profiled as 'engine': .*onnx.*tfl"):
         model_bytes(graph, "engine")
