@@ -63,5 +63,13 @@ def _show(result: Verification) -> None:
     for finding in result.findings:
         if finding.passed is False:
             say(f"error: {finding.name}: {finding.found}; {finding.remedy}", style="bold red")
-    if result.exit_code == 0:
+    if result.exit_code:
+        return
+    if result.was_run:
         show("the bundle is what was made, as far as it could be tried here", style="green")
+    else:
+        show(
+            "the bundle holds what was made; its file was NOT run: neither this machine nor the "
+            "device opens it",
+            style="yellow",
+        )

@@ -17,7 +17,8 @@ from edgenas.study.costs import measure, predict, profile, profile_costs
 from edgenas.study.job import Job, absolute_tables, load_job
 from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import STEPS
-from edgenas.study.steps.bundle import BUNDLES, FOLDER
+from edgenas.study.steps.bundle import BUNDLES
+from edgenas.study.steps.export import BUNDLE_FOLDER
 from edgenas.study.steps.pick import PICK, predicted_costs, predicted_latency
 from edgenas.study.steps.proof import PROOF, budget_kept
 from edgenas.study.steps.report import PAGE
@@ -254,7 +255,7 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
         mismatch={name: model.mismatch for name, model in run.all_models.items() if model.mismatch},
         proof=proof,
         files=_files(run, proof) if proof else (),
-        bundles=tuple(run.folder / FOLDER / target for target in bundles["made"]),
+        bundles=tuple(run.folder / BUNDLE_FOLDER / target for target in bundles["made"]),
         unbundled=bundles["refused"],
         report=run.folder / PAGE if "report" in steps else None,
     )

@@ -273,10 +273,10 @@ def _installed(
             kind=kind,
         )
         found = "one for another version is there" if passport_path(path).is_file() else "none"
+        command = profile_command(space.command_options, runtime, kind, precision=precision)
         raise NoTableError(
             f"there is no {kind} table of {space.name} for {slug}, {runtime} {precision} as they "
-            f"are now ({found}); make it with "
-            f"'{profile_command(space.command_options, runtime, kind)}'"
+            f"are now ({found}); make it with '{command}'"
         )
     return table
 

@@ -41,6 +41,12 @@ class Verification:
     latency_ms: float | None
 
     @property
+    def was_run(self) -> bool:
+        """Whether the file answered here, or was timed on the device: else only it was read."""
+        opened = any(finding.name == "opens" and finding.passed for finding in self.findings)
+        return opened or self.latency_ms is not None
+
+    @property
     def exit_code(self) -> int:
         """0, or what the command line ends with: a failed check before a broken budget."""
         failed = {finding.name for finding in self.findings if finding.passed is False}
@@ -56,7 +62,8 @@ class Verification:
             "target": self.index.target,
             "precision": self.index.precision,
             "budgets": list(self.index.budgets),
-            "verified": self.exit_code == 0,
+            "verified": self.exit_code == 0 and self.was_run,
+            "was_run": self.was_run,
             "exit_code": self.exit_code,
             "latency_ms": self.latency_ms,
             "findings": [asdict(finding) for finding in self.findings],

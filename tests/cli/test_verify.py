@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgenas.cli import main
+from edgenas.exporters.onnx import OnnxExporter
 from edgenas.hardware.device import load_device
+from edgenas.study import verify_device
 from tests.exporters.bundle.bundles import measured, predicted, tiny_bundle
 
 CAPTURE = pytest.CaptureFixture[str]
@@ -82,3 +84,19 @@ def test_an_unknown_device(tmp_path: Path, capsys: CAPTURE) -> None:
     bundle = tiny_bundle(tmp_path)
     assert main(["verify", str(bundle), "--device", "lokal", *QUICK]) == 2
     assert "nearest: local" in capsys.readouterr().err
+
+
+def test_a_file_that_nothing_opened_is_not_verified(
+    tmp_path: Path, capsys: CAPTURE, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong that could be looked at, and it is said that nobody ran the file."""
+    monkeypatch.setattr(OnnxExporter, "unavailable_to_run_reason", lambda self: "no engine here")
+    monkeypatch.setattr(verify_device, "runtimes_on", lambda description: ())
+    bundle = tiny_bundle(tmp_path)
+    assert main(["verify", str(bundle), *QUICK]) == 0
+    shown = capsys.readouterr().out
+    assert "its file was NOT run" in shown
+    assert "is what was made" not in shown
+    assert main(["verify", str(bundle), "--json", *QUICK]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["verified"], told["was_run"], told["exit_code"]) == (False, False, 0)

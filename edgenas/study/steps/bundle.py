@@ -15,11 +15,11 @@ from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
 from edgenas.study.steps.device_checks import BUDGET as BUDGET_CHECK
+from edgenas.study.steps.export import BUNDLE_FOLDER as FOLDER
 from edgenas.study.steps.export import model_path, read_reference
 from edgenas.study.steps.proof import PROOF
 
-FOLDER = "bundle"
-BUNDLES = "bundle/bundles.json"
+BUNDLES = f"{FOLDER}/bundles.json"
 
 
 def bundle_path(run: Run, target: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
@@ -35,6 +36,8 @@ from edgenas.study.steps.quantise import load_model
 from edgenas.study.steps.written import inputs_of, request_of, what_fits
 
 EXPORT = "export/export.json"
+BUNDLE_FOLDER = "bundle"
+"""In which there is a folder for each file that is a result."""
 REFERENCE = "export/reference.npz"
 """``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
@@ -131,6 +134,7 @@ def _reference(request: ExportRequest) -> bytes:
 
 def _clear(run: Run) -> None:
     """Remove the files of an earlier pick: nobody shall find two networks under one name."""
+    shutil.rmtree(run.folder / BUNDLE_FOLDER, ignore_errors=True)
     for _, suffix in FORMATS.items():
         path = run.folder / f"model{suffix}"
         for old in (path, manifest_path(path), failed_path(path)):
