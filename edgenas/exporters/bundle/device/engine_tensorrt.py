@@ -109,7 +109,7 @@ def _opened(content: bytes, names: tuple[str, ...]) -> tuple[Any, Any, Any]:
         try:
             trt = importlib.import_module(name)
         except (ImportError, OSError) as error:
-            missing.append("{} cannot be imported ({})".format(name, error))
+            missing.append(f"{name} cannot be imported ({error})")
             continue
         engine = runtime = None
         said = ""
@@ -117,10 +117,10 @@ def _opened(content: bytes, names: tuple[str, ...]) -> tuple[Any, Any, Any]:
             runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
             engine = runtime.deserialize_cuda_engine(content)
         except Exception as error:  # noqa: BLE001 - the bindings' own
-            said = " ({})".format(error)
+            said = f" ({error})"
         if engine is not None:
             return trt, runtime, engine
-        reasons.append("{} {} does not open it{}".format(name, trt.__version__, said))
+        reasons.append(f"{name} {trt.__version__} does not open it{said}")
     if not reasons:
         raise ImportError("; ".join(missing))
     raise RuntimeError(

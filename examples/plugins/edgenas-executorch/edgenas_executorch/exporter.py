@@ -12,6 +12,7 @@ from pydantic import model_validator
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
 from edgenas.exporters.base import Exporter, ExportRequest, Images, Signature, check_images
+from edgenas.exporters.calibration import Calibrated
 from edgenas.exporters.recipe import Recipe
 from edgenas_executorch import SUFFIX
 from edgenas_executorch.device import METHOD, executed, opened
@@ -55,12 +56,16 @@ class ExecuTorchExporter(Exporter):
         graph = request.graph
         return Signature("0", (1, *graph.in_shape), "0", (1, *graph.out_shape))
 
-    def calibrated(self, request: ExportRequest) -> None:
-        """Return None: ExecuTorch's own observers find the ranges, while it quantises."""
+    def calibrated(self, request: ExportRequest) -> Calibrated | None:
+        """Return how ranges are found, for the manifest; ExecuTorch's own observers find them."""
+        settings = self.recipe.calibration
+        if settings is None:
+            return None
+        return Calibrated({}, settings.method, len(self.calibration_images(request)), {})
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the program."""
-        coded = self.recipe.precision == "int8"
+        coded = self.recipe.calibration is not None
         images = self.calibration_images(request) if coded else None
         return lower(request.graph, request.weights, precision=self.recipe.precision, images=images)
 
