@@ -102,6 +102,28 @@ def test_unknown_generation_lists_the_known(request_small: ExportRequest, tmp_pa
 
 
 @needs_tensorrt
+def test_tf32_is_off_unless_it_is_asked_for(
+    request_small: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The flag is set by default; each build clears it, and a recipe may leave it."""
+    import tensorrt_rtx as trt
+
+    seen: list[bool] = []
+
+    class Builder(trt.Builder):  # type: ignore[misc]
+        def build_serialized_network(self, network: object, config: trt.IBuilderConfig) -> None:
+            seen.append(config.get_flag(trt.BuilderFlag.TF32))
+
+    monkeypatch.setattr(trt, "Builder", Builder)
+    for tf32 in (None, True):
+        recipe = get("tensorrt").recipe
+        changed = recipe if tf32 is None else recipe.model_copy(update={"tf32": tf32})
+        with pytest.raises(ExportError, match="cannot build"):
+            TensorRTExporter(changed).export(request_small, tmp_path / "model.engine")
+    assert seen == [False, True]
+
+
+@needs_tensorrt
 def test_parser_log_is_in_the_error(request_small: ExportRequest) -> None:
     model = lower(request_small.graph, request_small.weights)
     with pytest.raises(ExportError, match=r"cannot parse(.|\n)*Failed to parse the ONNX model"):
