@@ -1,6 +1,8 @@
 """TensorRT engines are built here and say why they are not run."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -109,12 +111,19 @@ def test_tf32_is_off_unless_it_is_asked_for(
     import tensorrt_rtx as trt
 
     seen: list[bool] = []
+    real = trt.Builder
 
-    class Builder(trt.Builder):  # type: ignore[misc]
-        def build_serialized_network(self, network: object, config: trt.IBuilderConfig) -> None:
-            seen.append(config.get_flag(trt.BuilderFlag.TF32))
+    def builder(logger: Any) -> Any:
+        made = real(logger)
+        return SimpleNamespace(
+            create_network=made.create_network,
+            create_builder_config=made.create_builder_config,
+            build_serialized_network=lambda network, config: seen.append(
+                config.get_flag(trt.BuilderFlag.TF32)
+            ),
+        )
 
-    monkeypatch.setattr(trt, "Builder", Builder)
+    monkeypatch.setattr(trt, "Builder", builder)
     for tf32 in (None, True):
         recipe = get("tensorrt").recipe
         changed = recipe if tf32 is None else recipe.model_copy(update={"tf32": tf32})
