@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
+from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
 from edgenas.exporters.base import Exporter, ExportRequest, Images, Signature, check_images
@@ -50,6 +51,11 @@ class ExecuTorchExporter(Exporter):
     def unavailable_to_run_reason(self) -> str | None:
         """Return why programs cannot be run here."""
         return reason_without("torch", "executorch.runtime")
+
+    def export(self, request: ExportRequest, path: Path) -> Artifact:
+        """Write the program, without what its packages say while they are imported."""
+        with quiet():
+            return super().export(request, path)
 
     def expected(self, request: ExportRequest) -> Signature:
         """Return the shapes that the file must have, by position."""
