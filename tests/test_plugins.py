@@ -4,6 +4,7 @@ import ast
 import logging
 import re
 import shutil
+import textwrap
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from edgenas.runtimes.agent_file import agent_contents, agent_path
 from edgenas.runtimes.base import runtimes_on
 from edgenas.study.api import compile_job
 from edgenas.study.doctor import examine
+from edgenas.study.job import load_job
 from edgenas.testing.exporter import ExporterContract, small_request
 from edgenas.testing.missing import skip_outside_ci
 from edgenas.testing.runtime_contract import RuntimeContract
@@ -219,18 +221,119 @@ def public() -> dict[str, set[str]]:
     return {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows}
 
 
+def private_uses(text: str, own: str) -> list[str]:
+    """Returns what a module of the plug-in `own` takes of edgenas that is not public."""
+    allowed, found = public(), []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found += [a.name for a in node.names if a.name.partition(".")[0] == "edgenas"]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # for importlib
+            module = node.value if re.fullmatch(r"edgenas(\.\w+)+", node.value) else ""
+            found += [module] if module and module not in allowed else []
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            module = node.module or ""
+            if module.startswith("edgenas") and module.partition(".")[0] != own:
+                names = {alias.name for alias in node.names} - allowed.get(module, set())
+                found += [f"{module}.{name}" for name in sorted(names)]
+    return found
+
+
 @pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
 def test_they_use_nothing_but_the_public_api(plugin: Path) -> None:
-    allowed, own = public(), plugin.name.replace("-", "_")
-    assert "edgenas.exporters.base" in allowed
-    for path in sorted(plugin.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                assert not [a.name for a in node.names if a.name.startswith("edgenas.")], path
-            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
-            if module.startswith("edgenas") and module.partition(".")[0] != own:
-                names = {alias.name for alias in node.names}
-                assert names <= allowed.get(module, set()), (path.name, module, names)
+    own = plugin.name.replace("-", "_")
+    paths = sorted(plugin.rglob("*.py"))
+    assert len(paths) > 5
+    used = {path.name: private_uses(path.read_text(), own) for path in paths}
+    assert {name: found for name, found in used.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("import edgenas.study.chain", ["edgenas.study.chain"]),
+        ("import edgenas", ["edgenas"]),
+        ("from edgenas import testing", ["edgenas.testing"]),
+        ("from edgenas.study import chain", ["edgenas.study.chain"]),
+        ("from edgenas.core.extras import EXTRAS, require", ["edgenas.core.extras.EXTRAS"]),
+        ("from edgenas.exporters.base import _FARTHEST", ["edgenas.exporters.base._FARTHEST"]),
+        ("from edgenas_other.device import x", ["edgenas_other.device.x"]),
+        ("import_module('edgenas.study.chain')", ["edgenas.study.chain"]),
+        ("from edgenas_own.device import x\nfrom edgenas.core.extras import require", []),
+    ],
+)
+def test_other_uses_are_seen(line: str, found: list[str]) -> None:
+    assert private_uses(line, "edgenas_own") == found
+
+
+def test_nothing_public_begins_with_an_underscore() -> None:
+    names = {f"{module}.{name}" for module, some in public().items() for name in some}
+    assert len(names) > 50
+    assert not [name for name in names if "._" in name]
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+def test_what_they_override_is_documented(plugin: Path) -> None:
+    bases = {"Exporter", "AgentRuntime", "Model"}
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs" / "extending.md").read_text()))
+    seen = set()
+    for path in sorted((plugin / plugin.name.replace("-", "_")).glob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and {ast.unparse(b) for b in node.bases} & bases:
+                seen |= members(node)
+    assert {"serialise", "device_module", "fill"} <= seen
+    assert seen - told - OWN_MEMBERS == set()
+
+
+OWN_MEMBERS = {"core"}
+"""Of the plug-ins' classes, what edgenas does not know."""
+
+
+def members(node: ast.ClassDef) -> set[str]:
+    """Returns the public names that the body of a class gives."""
+    found = set()
+    for one in node.body:
+        if isinstance(one, ast.FunctionDef):
+            found.add(one.name)
+        elif isinstance(one, ast.AnnAssign):
+            found.add(ast.unparse(one.target))
+        elif isinstance(one, ast.Assign):
+            found |= {ast.unparse(target) for target in one.targets}
+    return {name for name in found if not name.startswith("_")}
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+def test_the_jobs_in_their_readmes_are_jobs(plugin: Path, tmp_path: Path) -> None:
+    text = (plugin / "README.md").read_text()
+    (block,) = re.findall(r"^    schema_version: 1\n(?:    .*\n)+", text, re.MULTILINE)
+    path = tmp_path / "job.yaml"
+    path.write_text(textwrap.dedent(block))
+    job = load_job(path)
+    name = plugin.name.removeprefix("edgenas-")
+    assert job.device.runtime == name
+    assert name in job.export.targets
+    assert (
+        (plugin / plugin.name.replace("-", "_") / "recipes")
+        .joinpath(f"{name}-{job.device.precision}.yaml")
+        .is_file()
+    )
+
+
+@pytest.mark.parametrize("plugin", PLUGINS, ids=lambda path: path.name)
+def test_they_pin_the_engine_to_a_range(plugin: Path) -> None:
+    project = tomllib.loads((plugin / "pyproject.toml").read_text())["project"]
+    engine = plugin.name.removeprefix("edgenas-")
+    (pin,) = [one for one in project["dependencies"] if one.startswith(f"{engine}>")]
+    assert re.fullmatch(rf"{engine}>=[0-9.]+,<[0-9.]+", pin)
+
+
+@pytest.mark.usefixtures("fake")
+def test_a_suffix_that_is_taken_stays_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("edgenas_fake.SUFFIX", ".onnx", raising=False)
+    (tmp_path / "model.onnx").touch()
+    assert Artifact.of(tmp_path / "model.onnx").format == "onnx"
+    assert "the suffix .onnx of the model format 'fake' is that of 'onnx'" in caplog.text
 
 
 def test_what_is_called_public_is_there() -> None:

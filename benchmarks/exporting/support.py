@@ -20,6 +20,7 @@ _TARGETS = {
         "a GPU of the compute capability that it was built for; or that device",
     ),
 }
+_PLUGIN = ("of its plug-in", "where its plug-in can", "where its plug-in can")
 _HEAD = """# Export targets
 
 Generated from what `python -m benchmarks.exporting.matrix` saw
@@ -52,9 +53,11 @@ class Seen:
 
 def support_readme(seen: Sequence[Seen]) -> str:
     """Return the document."""
-    targets = [name for name in _TARGETS if any(one.target == name for one in seen)]
+    others = sorted({one.target for one in seen} - set(_TARGETS))  # of plug-ins
+    targets = [n for n in (*_TARGETS, *others) if any(one.target == n for one in seen)]
     lines = [_HEAD, "| target | file | written on | runs on |", "|---|---|---|---|"]
-    lines += [f"| `{name}` | {' | '.join(_TARGETS[name])} |" for name in targets]
+    for name in targets:
+        lines.append(f"| `{name}` | {' | '.join(_TARGETS.get(name, _PLUGIN))} |")
     lines += ["", "## Families", "", _LEGEND]
     found = {(one.family, one.target, one.precision): one for one in seen}
     kinds = [

@@ -82,7 +82,8 @@ class Place(ABC):
     runtime: str
     """The name of the runtime that builds and runs there."""
     most_test_images: int | None = None
-    """On how many test images accuracy is compared where each takes a second; None: on all."""
+    """Where each image takes a second, of how many in a test part accuracy is still compared; of
+    more it is not, which the manifest says. None: of any number."""
 
     @abstractmethod
     def unavailable_reason(self) -> str | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from edgenas.core.errors import ExportError, choices
 from edgenas.core.extras import require
@@ -26,14 +28,33 @@ from edgenas.exporters.recipe import Recipe
 from edgenas.exporters.trial import Trial
 from edgenas.lowering.onnx import OPSET, lower
 
-ComputeCapability = Annotated[str, Field(pattern=r"^[0-9]{1,2}\.[0-9]$")]
-"""As NVIDIA names it, e.g. "8.7"."""
+_CAPABILITY = re.compile(r"[0-9]{1,2}\.[0-9]")
+
+
+def _named(value: object) -> object:
+    """Return compute capabilities as they are asked for: one name, or several without doubles."""
+    names = list(value) if isinstance(value, list | tuple) else [value]
+    sound = all(isinstance(name, str) and _CAPABILITY.fullmatch(name) for name in names)
+    if not names or not sound or len(set(names)) < len(names):
+        raise ValueError(
+            'wanted is NVIDIA\'s name of a kind of GPU in quotes, "8.9", or a list of them, each '
+            'once: ["8.6", "8.9"]'
+        )
+    return value if isinstance(value, str) else tuple(names)
+
+
+ComputeCapability = Annotated[str | tuple[str, ...], BeforeValidator(_named)]
+"""As NVIDIA names it, e.g. "8.9"; or several."""
 DeviceFolder = Annotated[str, Field(pattern=r"^/")]
 """An absolute path on the device."""
 
 _NO_PLACE = (
     "the engine is to be built and run on a device, and none was given: export it with a job, or "
     "give the exporter a place"
+)
+ONE_GPU = (
+    "an engine that is built on the device is for the GPU that it has: name one "
+    "compute_capability, or none"
 )
 _DRIVER = Path("/proc/driver/nvidia/version")
 _LOG_LINES = 12  # of an error message; the first errors are the telling ones
@@ -48,7 +69,7 @@ class TensorRTRecipe(Recipe):
             own TensorRT, for the GPU that it has.
         runtime: what builds and runs it on the device; by default what the device has.
         compute_capability: NVIDIA's name of a kind of GPU, e.g. ``"8.6"``: the one to build for, or
-            the one that the device must have.
+            the one that the device must have. An engine that is built ahead may be for several.
         tf32: whether TF32 may be used, which keeps 10 bits of the mantissa and is not float32.
         timing_cache: whether timings of kernels are kept on the device between builds; a folder
             there instead of the usual one.
@@ -67,7 +88,17 @@ class TensorRTRecipe(Recipe):
     def _names_its_gpu(self) -> Self:
         if self.build == "ahead" and self.compute_capability is None:
             raise ValueError("an engine that is built ahead needs compute_capability")
+        if self.build == "device" and len(self.compute_capabilities) > 1:
+            raise ValueError(ONE_GPU)
         return self
+
+    @property
+    def compute_capabilities(self) -> tuple[str, ...]:
+        """The kinds of GPUs that are named."""
+        named = self.compute_capability
+        if named is None:
+            return ()
+        return (named,) if isinstance(named, str) else named
 
 
 @EXPORTERS.add("tensorrt")
@@ -109,7 +140,7 @@ class TensorRTExporter(Exporter):
         missing = super().unavailable_to_run_reason()
         if missing:
             return missing
-        capability = self.recipe.compute_capability
+        capability = " or ".join(self.recipe.compute_capabilities)
         needs = f"the engine needs an NVIDIA GPU of compute capability {capability}"
         if not _DRIVER.exists():
             return f"{needs}, and this machine has no NVIDIA driver"
@@ -135,7 +166,7 @@ class TensorRTExporter(Exporter):
             return made.content
         return build_engine(
             model,
-            compute_capability=str(self.recipe.compute_capability),
+            compute_capabilities=self.recipe.compute_capabilities,
             tf32=self.recipe.tf32,
             expected=self.expected(request),
         )
@@ -173,13 +204,13 @@ class TensorRTExporter(Exporter):
         return BuildSettings(
             precision=self.recipe.precision,
             tf32=self.recipe.tf32,
-            compute_capability=self.recipe.compute_capability,
+            compute_capability=next(iter(self.recipe.compute_capabilities), None),
             timing_cache=self.recipe.timing_cache,
             timeout_s=self.recipe.build_timeout_s,
         )
 
 
-def compute_capabilities() -> dict[str, Any]:
+def known_capabilities() -> dict[str, Any]:
     """Return TensorRT-RTX's target GPU generations by NVIDIA's names, e.g. ``"8.6"``.
 
     Raises:
@@ -193,10 +224,32 @@ def compute_capabilities() -> dict[str, Any]:
     }
 
 
+def check_capabilities(asked: Sequence[str]) -> None:
+    """Refuse kinds of GPUs that the installed TensorRT-RTX builds no engines for.
+
+    Raises:
+        ExportError: there is one; the message has those that it knows.
+        MissingExtraError: TensorRT-RTX is not installed.
+    """
+    known = known_capabilities()
+    for name in asked:
+        if name not in known:
+            version = require("tensorrt_rtx").__version__
+            raise ExportError(
+                f"TensorRT-RTX {version} builds no engines for compute capability {name!r}; "
+                f"{choices(name, known)}; other GPUs build their own: "
+                "export: {tensorrt: {build: device}}"
+            )
+
+
 def build_engine(
-    model: bytes, *, compute_capability: str, tf32: bool, expected: Signature | None = None
+    model: bytes,
+    *,
+    compute_capabilities: Sequence[str],
+    tf32: bool,
+    expected: Signature | None = None,
 ) -> bytes:
-    """Return the engine of an ONNX model for GPUs of `compute_capability`; needs no GPU.
+    """Return one engine of an ONNX model for all GPUs of these kinds; needs no GPU.
 
     Raises:
         ExportError: TensorRT-RTX does not know the GPUs, or cannot parse or build the network;
@@ -204,12 +257,7 @@ def build_engine(
         MissingExtraError: TensorRT-RTX is not installed.
     """
     trt = require("tensorrt_rtx")
-    targets = compute_capabilities()
-    if compute_capability not in targets:
-        raise ExportError(
-            f"TensorRT-RTX {trt.__version__} builds no engines for compute capability "
-            f"{compute_capability!r}; {choices(compute_capability, targets)}"
-        )
+    check_capabilities(compute_capabilities)
     logger = _logger(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(
@@ -223,8 +271,9 @@ def build_engine(
     if expected is not None and found != expected:
         raise ExportError(f"TensorRT-RTX parsed a network with {found}, not {expected}")
     config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(targets[compute_capability], 0)
+    config.num_compute_capabilities = len(compute_capabilities)
+    for i, name in enumerate(compute_capabilities):
+        config.set_compute_capability(known_capabilities()[name], i)
     if not tf32:
         config.clear_flag(trt.BuilderFlag.TF32)
     engine = builder.build_serialized_network(network, config)

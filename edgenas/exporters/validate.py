@@ -97,7 +97,8 @@ def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -
     if reason:
         return [content, *_skipped(IN_TRIAL, reason), size]
     images = {_REFERENCE: request.reference_inputs}
-    if request.test_images is not None:
+    untested = _untested_reason(exporter, request)
+    if request.test_images is not None and untested is None:
         images[_TEST] = request.test_images
     try:
         trial = try_file(exporter, artifact.path, images, timeout_s=exporter.recipe.timeout_s)
@@ -113,7 +114,7 @@ def run_checks(exporter: Exporter, request: ExportRequest, artifact: Artifact) -
         *_interface(exporter, request, trial.signature),
         values_check(exporter.recipe, request.reference_logits, logits),
         top1_check(exporter.recipe, request.reference_logits, logits),
-        _accuracy(exporter, request, trial.logits.get(_TEST)),
+        _accuracy(exporter, request, trial.logits.get(_TEST), untested),
         delegate_check(exporter.recipe, trial.outside),
         size,
     ]
@@ -276,10 +277,27 @@ def top1_check(recipe: Recipe, reference: Logits, found: Logits, *, name: str = 
     )
 
 
-def _accuracy(exporter: Exporter, request: ExportRequest, logits: Logits | None) -> Check:
+def _untested_reason(exporter: Exporter, request: ExportRequest) -> str | None:
+    """Return why the accuracy on the test part is not compared, None if it is."""
+    if request.test_images is None:
+        return "no test part was given"
+    place, n_tests = exporter.place, len(request.test_images)
+    most = None if place is None else place.most_test_images
+    if place is None or most is None or n_tests <= most:
+        return None
+    # A few of them would tell the accuracy to a percent or two, which is no check.
+    return (
+        f"{place.runtime} starts anew for each image, which takes too long for {n_tests} test "
+        f"images (at most {most}); top1 compares the classes of the reference images"
+    )
+
+
+def _accuracy(
+    exporter: Exporter, request: ExportRequest, logits: Logits | None, untested: str | None
+) -> Check:
     labels, reference = request.test_labels, request.test_accuracy
     if logits is None or labels is None or reference is None:
-        return _skipped(("accuracy",), "no test part was given")[0]
+        return _skipped(("accuracy",), untested or "the file answered no test images")[0]
     found = float((logits.argmax(axis=1) == labels).mean())
     tolerance = exporter.recipe.accuracy_tolerance
     # Codes may happen to be right more often; a float file that is so is another network.

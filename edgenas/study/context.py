@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgenas import spaces
 from edgenas.core.errors import (
     EdgenasError,
-    ExportError,
     MissingExtraError,
     StorageError,
     UsageError,
-    choices,
 )
 from edgenas.core.extras import unavailable_reason
 from edgenas.core.objective import Constraint, Objective, objective
@@ -28,8 +26,7 @@ from edgenas.evaluators.predictors import AccuracyPredictor, load_predictor
 from edgenas.evaluators.tabular import TabularValues
 from edgenas.exporters import EXPORTERS, Exporter
 from edgenas.exporters import get as get_exporter
-from edgenas.exporters.recipe import Recipe
-from edgenas.exporters.tensorrt import TensorRTExporter, TensorRTRecipe, compute_capabilities
+from edgenas.exporters.tensorrt import ONE_GPU, TensorRTExporter, TensorRTRecipe, check_capabilities
 from edgenas.hardware.device import Device, load_device
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.profiling.conditions import conditions_of
@@ -88,25 +85,30 @@ class Run:
         found: dict[str, Exporter] = {}
         for target in self.job.export.targets:
             exporter = get_exporter(target, self.job.device.precision)
-            if target == "tensorrt":
+            if isinstance(exporter, TensorRTExporter):
                 exporter = self._tensorrt(exporter.recipe)
             found[target] = exporter
         return found
 
-    def _tensorrt(self, recipe: Recipe) -> Exporter:
+    def _tensorrt(self, recipe: TensorRTRecipe) -> Exporter:
         """Return the exporter of engines, built where the job says.
 
         Raises:
-            UsageError: the device is to build them and has no TensorRT by its description.
+            UsageError: the device is to build them and has no TensorRT by its description, or is
+                to build one engine for several kinds of GPUs.
         """
         section = self.job.export.tensorrt
         changes = section.model_dump(exclude_none=True)
-        if section.build != "device":
+        if (section.build or recipe.build) != "device":
             return TensorRTExporter(recipe.model_copy(update=changes))
-        changes["compute_capability"] = section.compute_capability
-        runtime = engine_runtime(self.device, section.runtime, self.job.device.runtime)
+        if recipe.build != "device":  # the GPU that it names is another engine's
+            changes["compute_capability"] = section.compute_capability
+        changed = recipe.model_copy(update=changes)
+        if len(changed.compute_capabilities) > 1:
+            raise UsageError(f"export.tensorrt: {ONE_GPU}")
+        runtime = engine_runtime(self.device, changed.runtime, self.job.device.runtime)
         place = DevicePlace(self.device, runtime)
-        return TensorRTExporter(recipe.model_copy(update={**changes, "runtime": runtime}), place)
+        return TensorRTExporter(changed.model_copy(update={"runtime": runtime}), place)
 
     @cached_property
     def runtimes(self) -> tuple[str, ...]:
@@ -389,14 +391,8 @@ class Run:
     def _check_gpu(self) -> None:
         """Refuse to build for GPUs that TensorRT does not know, now and not after training."""
         recipe = self.exporters["tensorrt"].recipe
-        if not isinstance(recipe, TensorRTRecipe) or recipe.build != "ahead":
-            return
-        known, asked = compute_capabilities(), str(recipe.compute_capability)
-        if asked not in known:
-            raise ExportError(
-                f"export.tensorrt: the installed TensorRT builds no engines for compute "
-                f"capability {asked!r}; {choices(asked, known)}"
-            )
+        if isinstance(recipe, TensorRTRecipe) and recipe.build == "ahead":
+            check_capabilities(recipe.compute_capabilities)
 
     def check_feasible(self) -> None:
         """Refuse budgets that nothing in the space keeps; needs the tables.

@@ -33,7 +33,8 @@ class TensorrtSection(StrictModel):
     build: Literal["ahead", "device"] | None = None
     """``ahead``: here, by TensorRT-RTX; ``device``: there, by its own TensorRT."""
     compute_capability: ComputeCapability | None = None
-    """As NVIDIA names it, e.g. "8.7"; what is built on the device fits its GPU in any case."""
+    """As NVIDIA names it, e.g. "8.9"; several for one engine that runs on all of them. What is
+    built on the device fits its GPU in any case."""
     runtime: Literal["tensorrt", "trtexec"] | None = None
     """What builds and runs it on the device; by default what the device has."""
     timing_cache: bool | DeviceFolder | None = None

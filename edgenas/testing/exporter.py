@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError, ValidationError
 from edgenas.core.ops import Graph
 from edgenas.exporters.base import Exporter, ExportRequest
+from edgenas.exporters.manifest import Manifest, Source, make_manifest
 from edgenas.exporters.validate import IN_TRIAL, run_checks, settle, validate
 from edgenas.lowering.weights import random_weights
 from edgenas.spaces.blocks import (
@@ -26,6 +28,10 @@ from edgenas.spaces.blocks import (
 from edgenas.testing.reference import evaluate
 
 _N_CALIBRATION = 32
+_OLDEST_PYTHON = (3, 8)
+_SOURCE = Source(
+    run="contract", architecture_id="none", space="none", genes=(), config={}, data="noise"
+)
 FAMILIES = ("mobilenet", "resnet")
 """What `small_request` has networks of: together every operator that is exported."""
 
@@ -124,6 +130,40 @@ class ExporterContract:
         else:
             assert {check.passed for check in checks} == {True, None}
             assert all(check.detail for check in checks)
+
+    def test_its_manifest_tells_how_it_was_made(self, exporter: Exporter, tmp_path: Path) -> None:
+        """How ranges were found, with which packages, and the recipe to prove it by again."""
+        request = exporter.with_calibration(small_request(seed=1))
+        artifact = exporter.export(request, tmp_path / f"model{exporter.suffix}")
+        manifest = make_manifest(exporter, request, artifact, checks=(), source=_SOURCE)
+        settings, told = exporter.recipe.calibration, manifest.calibration
+        assert (told is None) == (settings is None)
+        if settings is not None and told is not None:
+            assert told.n_images == min(settings.n_images, _N_CALIBRATION)
+            assert settings.method in (told.method, "best")
+        assert set(exporter.distributions) <= set(manifest.versions)
+        again = Manifest.model_validate_json(manifest.model_dump_json())
+        values = {"schema_version": 1, "target": again.target, **again.options}
+        assert exporter.recipe_model.model_validate(values, strict=False) == exporter.recipe
+
+    def test_bundles_open_it_on_a_device_of_old(self, exporter: Exporter) -> None:
+        """Without edgenas, and with the Python of JetPack 5."""
+        text = exporter.device_program()
+        if text is None:
+            return
+        tree = ast.parse(text, feature_version=_OLDEST_PYTHON)
+        assert "Model" in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        imported = {
+            name.partition(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (
+                [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else [alias.name for alias in node.names]
+            )
+        }
+        assert not {name for name in imported if name.startswith("edgenas")}
 
     def test_weights_that_are_not_finite_are_refused(
         self, exporter: Exporter, export_request: ExportRequest, tmp_path: Path

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from edgenas.core.artifact import Artifact
+from edgenas.core.errors import ExportError
+from edgenas.core.extras import unavailable_reason
 from edgenas.core.files import sha256_of
 from edgenas.exporters import Exporter, get
 from edgenas.exporters.calibration import sqnr
@@ -16,6 +18,7 @@ from edgenas.testing.golden import (
     MOST_KEPT_BYTES,
     NETWORK,
     combinations,
+    golden_artifact,
     golden_folder,
     golden_manifest,
     golden_request,
@@ -77,7 +80,7 @@ def test_the_kept_file_answers_as_it_did(exporter: Exporter, golden: Path) -> No
 def test_it_is_written_the_same_way_today(exporter: Exporter, golden: Path, tmp_path: Path) -> None:
     manifest, answers = read_golden(golden)
     request = exporter.with_calibration(golden_request())
-    artifact = exporter.export(request, tmp_path / manifest.file.name)
+    artifact = golden_artifact(exporter, request, tmp_path / manifest.file.name)
     again = golden_manifest(exporter, request, artifact)
     assert again.status == manifest.status == "passed"
     assert (again.input, again.output, again.counts) == (
@@ -92,6 +95,23 @@ def test_it_is_written_the_same_way_today(exporter: Exporter, golden: Path, tmp_
         assert artifact.sha256 == manifest.file.sha256
     if answers is not None and exporter.unavailable_to_run_reason() is None:
         assert same(exporter, exporter.infer(artifact.path, request.reference_inputs), answers)
+
+
+@pytest.mark.skipif(
+    unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
+)
+def test_what_a_process_has_built_before_does_not_matter(tmp_path: Path) -> None:
+    """After a build that failed, TensorRT-RTX writes another engine of the same network."""
+    exporter, request = get("tensorrt"), golden_request()
+    refused = exporter.recipe.model_copy(update={"compute_capability": "7.5"})
+    with pytest.raises(ExportError, match="cannot build"):
+        type(exporter)(refused).export(request, tmp_path / "none.engine")
+    found = [
+        golden_artifact(exporter, request, tmp_path / f"{name}.engine").sha256 for name in "ab"
+    ]
+    manifest, _ = read_golden(golden_folder() / "tensorrt-float32")
+    assert found[0] == found[1]
+    assert found[0] == manifest.file.sha256 or not _same_tools(manifest)
 
 
 def _same_tools(manifest: Manifest) -> bool:

@@ -55,4 +55,14 @@ def test_what_was_not_seen_is_not_said() -> None:
         "| `a` |  | ✗ 7.2 dB | built |",
         "| `b` | ✓ 2.5e-07 |  |  |",
     ]
+    assert "plug-in" not in text
     assert "tflite" not in text.split("## Families")[0].split("|---")[1]
+
+
+def test_targets_of_plug_ins_stand_after_our_own() -> None:
+    text = support_readme(
+        [Seen("a", "another", "int8", "passed", 30.0), Seen("a", "onnx", "float32", "passed", 1e-7)]
+    )
+    assert "| `another` | of its plug-in |" in text
+    assert "| family | onnx float32 | another int8 |" in text
+    assert "| `a` | ✓ 1.0e-07 | ✓ 30.0 dB |" in text

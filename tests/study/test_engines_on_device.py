@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from edgenas.core.errors import MissingExtraError, UsageError
+from edgenas.core.errors import ExportError, MissingExtraError, UsageError
+from edgenas.core.extras import unavailable_reason
 from edgenas.core.measurement import MeasurementPlan
 from edgenas.exporters.tensorrt import TensorRTExporter
 from edgenas.hardware.device import load_device
@@ -77,6 +78,49 @@ def test_the_jobs_own_runtime_comes_first(make_run: MakeRun, tmp_path: Path) -> 
         run = make_run(board, section, own)
         assert run.runtime_of("tensorrt") == expected
         assert set(run.runtimes) == {own, expected}
+
+
+RECIPE = """\
+schema_version: 1
+target: tensorrt
+precision: float32
+tolerance: 1.0e-5
+build: device
+runtime: trtexec
+compute_capability: "8.7"
+"""
+
+
+def test_what_the_job_does_not_say_is_as_the_users_own_recipe_says(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGENAS_HOME", str(tmp_path / "home"))
+    path = tmp_path / "home/export/recipes/tensorrt-float32.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(RECIPE)
+    run = make_run(trtexec_board(tmp_path, 101303), "{}")
+    assert isinstance(run.exporters["tensorrt"].place, DevicePlace)
+    recipe = recipe_of(run).recipe
+    assert (recipe.build, recipe.runtime, recipe.compute_capability) == ("device", "trtexec", "8.7")
+    ahead = make_run("local", "{build: ahead, compute_capability: '8.9'}")
+    assert ahead.exporters["tensorrt"].place is None
+
+
+def test_a_device_builds_for_one_gpu(make_run: MakeRun, tmp_path: Path) -> None:
+    several = "{build: device, compute_capability: ['8.6', '8.7']}"
+    with pytest.raises(UsageError, match="for the GPU that it has: name one"):
+        _ = make_run(trtexec_board(tmp_path, 101303), several).exporters
+    run = make_run("local", "{compute_capability: ['8.6', '8.9']}")
+    assert recipe_of(run).recipe.compute_capabilities == ("8.6", "8.9")
+
+
+@pytest.mark.skipif(
+    unavailable_reason("tensorrt_rtx") is not None, reason="TensorRT-RTX is not installed"
+)
+def test_gpus_that_tensorrt_does_not_know_are_refused_before_any_work(make_run: MakeRun) -> None:
+    run = make_run("local", "{compute_capability: ['8.6', '8.7']}")
+    with pytest.raises(ExportError, match=r"'8\.7'; allowed: .*build: device"):
+        run.check_possible(frozenset({"export"}))
 
 
 def test_a_device_without_tensorrt_is_refused_at_once(make_run: MakeRun) -> None:

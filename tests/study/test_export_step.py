@@ -12,13 +12,17 @@ import pytest
 from edgenas import spaces
 from edgenas.core.architecture import Architecture
 from edgenas.exporters import get
+from edgenas.exporters.manifest import Source, make_manifest
 from edgenas.exporters.trial import Trial, try_file
+from edgenas.exporters.validate import run_checks
 from edgenas.oneshot.calibration import calibrate, calibration_of
 from edgenas.oneshot.data import ImageDataset, load_dataset
 from edgenas.oneshot.evaluate import accuracy
 from edgenas.oneshot.supernet import Supernet, extract
 from edgenas.study.steps import export, quantise, written
 from tests.oneshot.data.photos import write_photos
+
+SOURCE = Source(run="r", architecture_id="a", space="s", genes=(), config={}, data="photos")
 
 
 @pytest.fixture
@@ -62,46 +66,37 @@ def test_requests_of_images_in_files_take_what_fits_in_memory(
     assert still_whole == whole
 
 
-def test_a_place_that_answers_slowly_is_asked_for_fewer_tests(
-    run: SimpleNamespace,
-) -> None:
-    request, _ = export._request(run)  # type: ignore[arg-type]
-    exporter = get("onnx")
-    assert export._with_fewer_tests(run, exporter, request) is request  # type: ignore[arg-type]
-    exporter.place = SimpleNamespace(most_test_images=3)  # type: ignore[assignment]
-    few = export._with_fewer_tests(run, exporter, request)  # type: ignore[arg-type]
-    assert few.test_images is not None
-    assert few.test_labels is not None
-    assert request.test_images is not None
-    assert len(few.test_images) == len(few.test_labels) == 3
-    assert few.test_accuracy in {0, 1 / 3, 2 / 3, 1}
-    assert {image.tobytes() for image in few.test_images} <= {
-        image.tobytes() for image in request.test_images
-    }
-    assert few.reference_inputs is request.reference_inputs
-    exporter.place = SimpleNamespace(most_test_images=100)  # type: ignore[assignment]
-    assert export._with_fewer_tests(run, exporter, request) is request  # type: ignore[arg-type]
-
-
-def test_the_accuracy_on_a_few_tests_is_compared_and_not_told(
+def test_a_place_that_answers_slowly_reports_no_accuracy(
     run: SimpleNamespace, tmp_path: Path
 ) -> None:
     request, _ = export._request(run)  # type: ignore[arg-type]
     exporter, plain = get("onnx"), get("onnx")
     artifact = exporter.export(request, tmp_path / "model.onnx")
+    asked: list[set[str]] = []
 
     def try_there(path: Path, images: Any, *, precision: str, timeout_s: float) -> Trial:
+        asked.append(set(images))
         return try_file(plain, path, images, timeout_s=timeout_s)
 
-    for most, n_tests in ((3, 3), (None, 8)):
+    for most in (3, 8, None):
         exporter.place = SimpleNamespace(  # type: ignore[assignment]
-            most_test_images=most, try_file=try_there
+            runtime="trtexec", most_test_images=most, try_file=try_there
         )
-        found = export._checks(run, exporter, request, artifact)  # type: ignore[arg-type]
-        (accuracy,) = [check for check in found if check.name == "accuracy"]
-        assert accuracy.passed
-        assert f"on {n_tests} test images" in accuracy.detail
-        assert (accuracy.value is None) == (most is not None)
+        checks = run_checks(exporter, request, artifact)
+        manifest = make_manifest(exporter, request, artifact, checks=checks, source=SOURCE)
+        assert manifest.status == "passed"
+        made = {check.name: check for check in manifest.checks}
+        assert made["values"].passed
+        assert made["top1"].passed
+        if most == 3:
+            assert "accuracy" not in made
+            assert "trtexec starts anew for each image" in manifest.not_run["accuracy"]
+            assert "8 test images (at most 3)" in manifest.not_run["accuracy"]
+            assert asked == [{"reference"}]
+        else:
+            assert "on 8 test images" in made["accuracy"].detail
+            assert made["accuracy"].value == request.test_accuracy
+            assert asked[-1] == {"reference", "test"}
 
 
 def test_a_pick_in_8_bits_is_held_against_what_it_gets_right_of_the_same_images(

@@ -94,6 +94,17 @@ def finalist(member: Evaluation, accuracy: float | None, ms: float | None, **mor
     )
 
 
+def test_files_of_random_weights_have_the_suffix_of_their_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plug-in's suffix is not its format's name: `.ovz` of openvino."""
+    run = run_with(4)
+    run.shares_weights, run.job.device.runtime = False, "mine"
+    runtimes = {"mine": SimpleNamespace(format="tensorrt"), "onnxruntime": None}
+    monkeypatch.setattr(finalists, "RUNTIMES", runtimes)
+    assert finalists._suffix(run) == ".engine"
+
+
 def test_who_is_no_better_in_anything_falls_off() -> None:
     front = members(4)
     found = [

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.artifact import FORMATS, Artifact, failed_path
+from edgenas.core.artifact import failed_path, formats_by_suffix
 from edgenas.core.errors import StorageError, ValidationError
 from edgenas.core.files import write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
@@ -135,7 +135,7 @@ def _reference(request: ExportRequest) -> bytes:
 def _clear(run: Run) -> None:
     """Remove the files of an earlier pick: nobody shall find two networks under one name."""
     shutil.rmtree(run.folder / BUNDLE_FOLDER, ignore_errors=True)
-    for _, suffix in FORMATS.items():
+    for suffix in formats_by_suffix():
         path = run.folder / f"model{suffix}"
         for old in (path, manifest_path(path), failed_path(path)):
             old.unlink(missing_ok=True)
@@ -169,34 +169,6 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
     return request, whole
 
 
-def _checks(
-    run: Run, exporter: Exporter, request: ExportRequest, artifact: Artifact
-) -> list[Check]:
-    few = _with_fewer_tests(run, exporter, request)
-    checks = run_checks(exporter, few, artifact)
-    if few is request:
-        return checks
-    # The accuracy on a few images is compared, and is no accuracy to tell.
-    return [replace(one, value=None) for one in checks]
-
-
-def _with_fewer_tests(run: Run, exporter: Exporter, request: ExportRequest) -> ExportRequest:
-    """Return the request with as many test images as the file's place can answer in time."""
-    most = None if exporter.place is None else exporter.place.most_test_images
-    images, labels = request.test_images, request.test_labels
-    if most is None or images is None or labels is None or len(images) <= most:
-        return request
-    import torch
-
-    from edgenas.oneshot.evaluate import logits
-
-    order = np.random.default_rng(0).permutation(len(images))[:most]
-    images, labels = images[order], labels[order]
-    found = logits(load_model(run), torch.from_numpy(images)).numpy()
-    accuracy = float((found.argmax(axis=1) == labels).mean())
-    return replace(request, test_images=images, test_labels=labels, test_accuracy=accuracy)
-
-
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
     """Write, check and describe one file; return what was written.
 
@@ -205,7 +177,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     path = model_path(run, target)
     request = exporter.with_calibration(request)
     artifact = exporter.export(request, path)
-    checks = _checks(run, exporter, request, artifact)
+    checks = run_checks(exporter, request, artifact)
     runtime = run.runtime_of(target)
     not_run = {}
     if runtime is None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.architecture import Architecture, population
+from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import ExportError, InfeasibleError, UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import scratch_folder, write_json
@@ -209,7 +210,7 @@ def _suffix(run: Run) -> str:
     """Return that of the files: where weights are random, they are those of tables."""
     if run.shares_weights:
         return own_exporter(run).suffix
-    return f".{RUNTIMES.get(run.job.device.runtime).format}"
+    return FORMATS.get(RUNTIMES.get(run.job.device.runtime).format)
 
 
 def _write(run: Run, member: Evaluation, path: Path) -> float | None:

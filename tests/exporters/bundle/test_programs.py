@@ -169,10 +169,14 @@ def test_an_engine_that_fails_while_it_runs(bundle: Path) -> None:
 # -- TensorRT, against stand-ins of its package and of CUDA ----------------------------------
 
 
-def loaded(monkeypatch: pytest.MonkeyPatch, package: Any, library: Any) -> ModuleType:
-    """Imports the program as it is imported on a device that has these two."""
-    package.__version__ = "10.0"
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx", package)
+def loaded(
+    monkeypatch: pytest.MonkeyPatch, package: Any, library: Any, *, plain: Any = None
+) -> ModuleType:
+    """Imports the program as on a device with these: `package` is TensorRT-RTX, None is missing."""
+    for name, one in (("tensorrt_rtx", package), ("tensorrt", plain)):
+        if one is not None:
+            one.__name__, one.__version__ = name, "10.0"
+        monkeypatch.setitem(sys.modules, name, one)
     spec = importlib.util.spec_from_file_location("engine", DEVICE / "engine_tensorrt.py")
     assert spec is not None
     assert spec.loader is not None
@@ -216,6 +220,61 @@ def test_an_engine_that_does_not_open_says_why(
     module = loaded(monkeypatch, package, library)
     with pytest.raises(RuntimeError, match=words):
         module.Model(str(tmp_path / "model.engine"), 1, {})
+
+
+@pytest.mark.parametrize(
+    ("build", "opened_by", "expected"),
+    [
+        ("ahead", "both", "tensorrt_rtx"),
+        ("device", "both", "tensorrt"),
+        ("device", "tensorrt_rtx", "tensorrt_rtx"),
+        ("device", "tensorrt", "tensorrt"),
+    ],
+)
+def test_an_engine_is_opened_by_the_package_that_built_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, build: str, opened_by: str, expected: str
+) -> None:
+    (tmp_path / "model.engine").write_bytes(b"engine")
+    rtx, plain = (
+        tensorrt(opens=opened_by in ("both", name)) for name in ("tensorrt_rtx", "tensorrt")
+    )
+    module = loaded(monkeypatch, rtx, CudaRuntime(), plain=plain)
+    model = module.Model(str(tmp_path / "model.engine"), 1, {"build": build})
+    assert model.engine == f"{expected} 10.0"
+    np.testing.assert_array_equal(model.run(np.ones((1, 8), np.float32)), np.full((1, 8), 2.0))
+
+
+def test_what_neither_package_opens_names_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "model.engine").write_bytes(b"engine")
+    module = loaded(monkeypatch, tensorrt(opens=False), None, plain=tensorrt(opens=False))
+    words = r"tensorrt 10\.0 does not open it; tensorrt_rtx 10\.0 does not open it"
+    with pytest.raises(RuntimeError, match=words):
+        module.Model(str(tmp_path / "model.engine"), 1, {"build": "device"})
+    module = loaded(monkeypatch, None, None, plain=tensorrt(opens=False))
+    with pytest.raises(RuntimeError, match=r"does not open it; tensorrt_rtx cannot be imported"):
+        module.Model(str(tmp_path / "model.engine"), 1, {"build": "device"})
+
+
+def test_what_was_built_ahead_is_not_tried_with_another_package(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "model.engine").write_bytes(b"engine")
+    module = loaded(monkeypatch, None, CudaRuntime(), plain=tensorrt())
+    with pytest.raises(ImportError, match="tensorrt_rtx cannot be imported"):
+        module.Model(str(tmp_path / "model.engine"), 1, {"build": "ahead"})
+
+
+def test_the_check_cannot_try_a_file_whose_package_is_missing(bundle: Path) -> None:
+    text = (bundle / "check/engine.py").read_text()
+    line = "settings = onnxruntime.SessionOptions()"
+    assert line in text
+    broken = text.replace(line, "raise ImportError('no tensorrt_rtx')")
+    rewrite(bundle, "check/engine.py", broken.encode())
+    done = check(bundle)
+    assert done.returncode == 2
+    assert "no tensorrt_rtx; install what made the file" in done.stderr
 
 
 def test_a_run_that_is_not_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -106,6 +106,8 @@ def try_model(checks: list[Check], n_runs: int, threads: int) -> dict[str, Any] 
     try:
         path = str(BUNDLE / manifest["file"]["name"])
         model = kind(path, threads, manifest["options"])
+    except ImportError as error:  # of several engines, the one that made this file
+        raise CannotTryError(f"{error}; install what made the file") from error
     except Exception as error:  # noqa: BLE001 - the engines' errors share no class
         checks.append(Check("opens", False, f"{type(error).__name__}: {error}"))
         return None

@@ -1,23 +1,25 @@
-"""Opens the engine file with TensorRT-RTX or TensorRT; the GPU's memory by CUDA's own library.
+"""Opens the engine file with TensorRT or TensorRT-RTX; the GPU's memory by CUDA's own library.
 
-The file opens only with the version that built it, on the kind of GPU that it was built for.
+The file opens only with the version that built it, on the kind of GPU that it was built for. Which
+of the two packages that was follows from the manifest: ahead of time it is TensorRT-RTX. On a
+device it may be either, and both are tried.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib
+import importlib.util
+import sys
 from typing import Any
 
 import numpy as np
 
-try:
-    import tensorrt_rtx as trt
+BUILDERS = {"ahead": ("tensorrt_rtx",), "device": ("tensorrt", "tensorrt_rtx")}
+"""Packages that may have built an engine, by where that was; the likelier one first."""
 
-    NAME = "tensorrt_rtx"
-except ImportError:
-    import tensorrt as trt
-
-    NAME = "tensorrt"
+if not any(name in sys.modules or importlib.util.find_spec(name) for name in BUILDERS["device"]):
+    raise ImportError("there is neither the package tensorrt nor tensorrt_rtx")
 
 _LIBRARIES = ("libcudart.so", "libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0")
 _TO_GPU, _TO_HOST = 1, 2
@@ -35,23 +37,18 @@ class Model:
     """
 
     def __init__(self, path: str, threads: int, options: dict[str, Any]) -> None:
-        """Open the file; threads and its manifest's `options` change nothing here."""
-        del threads, options
+        """Open the file; its manifest's `options` say by what, and threads change nothing here."""
+        del threads
         with open(path, "rb") as stream:  # noqa: PTH123
             content = stream.read()
-        self._logger = trt.Logger(trt.Logger.WARNING)
-        engine = trt.Runtime(self._logger).deserialize_cuda_engine(content)
-        if engine is None:
-            raise RuntimeError(
-                "TensorRT says why on the error output: there is no GPU that it can use, or the "
-                "file is of another version of TensorRT, or for another kind of GPU"
-            )
+        # A runtime has to live as long as its engines.
+        trt, self._runtime, engine = _opened(content, BUILDERS[options.get("build", "device")])
         self._engine, self._context = engine, engine.create_execution_context()
         self._cuda = _library()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        (source,) = [one for one in names if _is_input(engine, one)]
-        (result,) = [one for one in names if not _is_input(engine, one)]
-        self.engine = NAME + " " + trt.__version__
+        inputs = [one for one in names if engine.get_tensor_mode(one) == trt.TensorIOMode.INPUT]
+        (source,), (result,) = inputs, [one for one in names if one not in inputs]
+        self.engine = trt.__name__ + " " + trt.__version__
         self.inputs, self.outputs = _described(engine, source), _described(engine, result)
         self.batch = self.inputs["shape"][0]
         self._answer = np.empty(self.outputs["shape"], self.outputs["dtype"])
@@ -100,6 +97,38 @@ class Model:
             raise RuntimeError(f"CUDA error {status}: {reason}")
 
 
+def _opened(content: bytes, names: tuple[str, ...]) -> tuple[Any, Any, Any]:
+    """Return the package that opens an engine, its runtime and the engine.
+
+    Raises:
+        ImportError: none of the packages is there.
+        RuntimeError: those that are there do not open it.
+    """
+    missing, reasons = [], []
+    for name in names:
+        try:
+            trt = importlib.import_module(name)
+        except (ImportError, OSError) as error:
+            missing.append(f"{name} cannot be imported ({error})")
+            continue
+        engine = runtime = None
+        said = ""
+        try:
+            runtime = trt.Runtime(trt.Logger(trt.Logger.WARNING))
+            engine = runtime.deserialize_cuda_engine(content)
+        except Exception as error:  # noqa: BLE001 - the bindings' own
+            said = f" ({error})"
+        if engine is not None:
+            return trt, runtime, engine
+        reasons.append(f"{name} {trt.__version__} does not open it{said}")
+    if not reasons:
+        raise ImportError("; ".join(missing))
+    raise RuntimeError(
+        "; ".join([*reasons, *missing]) + ". It says why on the error output: there is no GPU that "
+        "it can use, or the file is of another version of TensorRT, or for another kind of GPU"
+    )
+
+
 def _library() -> Any:
     for name in _LIBRARIES:
         try:
@@ -107,10 +136,6 @@ def _library() -> Any:
         except OSError:
             continue
     raise RuntimeError("no CUDA runtime: none of " + ", ".join(_LIBRARIES) + " loads")
-
-
-def _is_input(engine: Any, name: str) -> bool:
-    return bool(engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT)
 
 
 def _described(engine: Any, name: str) -> dict[str, Any]:

@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import model_validator
 
+from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
 from edgenas.exporters.base import Exporter, ExportRequest, Images, Signature, check_images
+from edgenas.exporters.calibration import Calibrated
 from edgenas.exporters.recipe import Recipe
 from edgenas_executorch import SUFFIX
 from edgenas_executorch.device import METHOD, executed, opened
@@ -50,17 +52,26 @@ class ExecuTorchExporter(Exporter):
         """Return why programs cannot be run here."""
         return reason_without("torch", "executorch.runtime")
 
+    def export(self, request: ExportRequest, path: Path) -> Artifact:
+        """Write the program, without what its packages say while they are imported."""
+        with quiet():
+            return super().export(request, path)
+
     def expected(self, request: ExportRequest) -> Signature:
         """Return the shapes that the file must have, by position."""
         graph = request.graph
         return Signature("0", (1, *graph.in_shape), "0", (1, *graph.out_shape))
 
-    def calibrated(self, request: ExportRequest) -> None:
-        """Return None: ExecuTorch's own observers find the ranges, while it quantises."""
+    def calibrated(self, request: ExportRequest) -> Calibrated | None:
+        """Return how ranges are found, for the manifest; ExecuTorch's own observers find them."""
+        settings = self.recipe.calibration
+        if settings is None:
+            return None
+        return Calibrated({}, settings.method, len(self.calibration_images(request)), {})
 
     def serialise(self, request: ExportRequest) -> bytes:
         """Return the program."""
-        coded = self.recipe.precision == "int8"
+        coded = self.recipe.calibration is not None
         images = self.calibration_images(request) if coded else None
         return lower(request.graph, request.weights, precision=self.recipe.precision, images=images)
 

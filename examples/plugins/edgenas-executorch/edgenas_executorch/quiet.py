@@ -1,7 +1,11 @@
-"""ExecuTorch without its warnings: of itself as experimental, of torch's version, of Python's."""
+"""ExecuTorch without its warnings: of itself as experimental, of torch's version, of Python's.
+
+Some of them are logged, as those of torchao about kernels for GPUs that are not there.
+"""
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +16,14 @@ from edgenas.core import extras
 @contextmanager
 def quiet() -> Iterator[None]:
     """Import and call what warns."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def reason_without(*modules: str) -> str | None:

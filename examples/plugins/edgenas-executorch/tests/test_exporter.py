@@ -68,3 +68,22 @@ def test_a_method_of_calibration_that_is_not_its_own_is_refused() -> None:
     text = get("executorch", "int8").recipe.model_dump_json(exclude_none=True)
     with pytest.raises(SchemaError, match="min_max alone"):
         parse_yaml(text.replace("min_max", "mse"), ExecuTorchRecipe)
+
+
+def test_what_executorch_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words are in the error, and nothing is written."""
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise RuntimeError("Missing out variants: {'aten::no_such_operator'}")
+
+    monkeypatch.setattr("edgenas_executorch.lowering._program", refuse)
+    with pytest.raises(ExportError, match=r"ExecuTorch cannot lower .*no_such_operator"):
+        get("executorch").export(small_request(), tmp_path / "model.pte")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_precision_without_a_recipe_is_refused() -> None:
+    with pytest.raises(ExportError, match="executorch-int8"):
+        get("executorch", "float16")

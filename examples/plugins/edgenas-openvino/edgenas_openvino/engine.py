@@ -25,8 +25,10 @@ class Model:
         with zipfile.ZipFile(path) as archive:
             model = core.read_model(archive.read("model.xml"), archive.read("model.bin"))
         # Left alone, OpenVINO computes float32 in bfloat16 where the processor can.
+        abilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        halves = options.get("precision") == "float16" and "FP16" in abilities
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "f16" if halves else "f32",
             "INFERENCE_NUM_THREADS": threads,
             "NUM_STREAMS": 1,
         }

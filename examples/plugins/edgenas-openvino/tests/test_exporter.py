@@ -61,3 +61,32 @@ def test_images_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_a_precision_without_a_recipe_is_refused() -> None:
     with pytest.raises(ExportError, match="openvino-float32"):
         get("openvino", "int4")
+
+
+def test_what_openvino_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own words are in the error, and nothing is written."""
+    from onnx import helper
+
+    node = helper.make_node("NoSuchOperator", ["image"], ["logits"])
+    ends = [helper.make_tensor_value_info(name, 1, [1, 2]) for name in ("image", "logits")]
+    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:]))
+    monkeypatch.setattr(
+        "edgenas_openvino.lowering.onnx.lower", lambda *args, **kwargs: model.SerializeToString()
+    )
+    with pytest.raises(ExportError, match=r"OpenVINO cannot read(.|\n)*NoSuchOperator"):
+        get("openvino").export(small_request(), tmp_path / "model.ovz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_what_bundles_open_it_with_answers_alike(tmp_path: Path, precision: str) -> None:
+    from edgenas_openvino.engine import Model
+
+    request, exporter = small_request(), get("openvino", precision)
+    path = exporter.export(request, tmp_path / "model.ovz").path
+    model = Model(str(path), 1, exporter.recipe.model_dump(mode="json"))
+    assert model.inputs == {"name": "image", "shape": [1, 2, 15, 14], "dtype": "float32"}
+    image = request.reference_inputs[:1]
+    np.testing.assert_array_equal(model.run(image), exporter.infer(path, image))
