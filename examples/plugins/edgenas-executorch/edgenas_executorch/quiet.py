@@ -16,7 +16,7 @@ from edgenas.core import extras
 @contextmanager
 def quiet() -> Iterator[None]:
     """Import and call what warns."""
-    before = logging.root.manager.disable
+    before, handlers = logging.root.manager.disable, list(logging.root.handlers)
     logging.disable(max(before, logging.WARNING))
     try:
         with warnings.catch_warnings():
@@ -24,6 +24,7 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+        logging.root.handlers[:] = handlers  # a package that logs at its import adds one for all
 
 
 def reason_without(*modules: str) -> str | None:
