@@ -19,8 +19,12 @@ from edgenas.lowering.torch import GraphModule, folded, folded_weights
 from edgenas.oneshot.data.fashion_mnist import read_fashion_mnist
 from edgenas.oneshot.evaluate import logits, recalibrate
 
-N_REFERENCE, N_CALIBRATION, N_TEST = 64, 128, 256
+N_REFERENCE, N_CALIBRATION = 64, 128
+N_TEST = {False: 1024, True: 256}
+"""Of small inputs, and of great ones, which take long."""
 N_STEPS, BATCH_SIZE, LR = 250, 32, 0.1
+LONGER = {"monas_condensenet": 500, "proxylessnas": 1500, "proxylessnas_mobile": 1500}
+"""Steps of those that have learned next to nothing by then: their classes are near ties."""
 _MEAN, _STD = 0.286, 0.353
 _GREATEST_TILE_PX = 60
 
@@ -30,8 +34,8 @@ def families() -> tuple[str, ...]:
     return tuple(spaces.SPACES.names())
 
 
-def module_of(name: str, *, seed: int = 0, n_steps: int = N_STEPS) -> GraphModule:
-    """Return a random network of a space, trained for `n_steps` steps.
+def module_of(name: str, *, seed: int = 0, n_steps: int | None = None) -> GraphModule:
+    """Return a random network of a space, trained for `n_steps` steps, or for the usual number.
 
     Great ones are trained on single tiles of what they read (`images`), which takes a sixteenth.
     """
@@ -41,6 +45,7 @@ def module_of(name: str, *, seed: int = 0, n_steps: int = N_STEPS) -> GraphModul
     with torch.no_grad():
         for norm in module.norms():  # also those that begin with a branch that is off
             norm.weight.fill_(1.0)
+    n_steps = LONGER.get(name, N_STEPS) if n_steps is None else n_steps
     _train(module, n_steps, torch.Generator().manual_seed(seed))
     recalibrate(module, images(module, "train", slice(0, N_CALIBRATION))[0])
     return module.eval()
@@ -63,7 +68,8 @@ def request_of(module: GraphModule) -> ExportRequest:
     (n_classes,) = module.graph.out_shape
     plain = folded(module)
     reference, _ = images(module, "test", slice(0, N_REFERENCE))
-    test, labels = images(module, "test", slice(N_REFERENCE, N_REFERENCE + N_TEST))
+    n_tiles, _ = _tiles(module)
+    test, labels = images(module, "test", slice(N_REFERENCE, N_REFERENCE + N_TEST[n_tiles > 1]))
     right = logits(plain, test).argmax(dim=1) == labels
     return ExportRequest(
         graph=module.graph,

@@ -105,6 +105,7 @@ def made(request: ExportRequest, target: str, precision: str) -> dict[str, Any]:
         "error": "; ".join(f"{c.name}: {c.detail}" for c in checks if c.name in failed) or None,
         "export_s": round(export_s, 2),
         "kib": round(kib, 1),
+        "network_accuracy": request.test_accuracy,
         "checks": {check.name: check.measured for check in checks if check.measured is not None},
     }
 

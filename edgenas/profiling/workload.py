@@ -187,7 +187,7 @@ def calibration_networks(space: SearchSpace, settings: ProfileSettings) -> Genes
     cost = macs(space)
     program = BudgetProgram(cost)
     (least, smallest), (greatest, largest) = program.least(), program.greatest()
-    budgets = np.geomspace(least, greatest, n // 2 + 1)[1:]
+    budgets = np.geomspace(least, greatest, n // 2 + 1)[1:].clip(least)  # it rounds
     spread = [program.sample(1, float(budget), rng) for budget in budgets]
     uniform = space.sample(2 * n, rng)
     candidates = np.concatenate([smallest[None], largest[None], *spread, uniform])

@@ -174,3 +174,10 @@ def test_a_format_that_nobody_writes_is_refused(workload: Workload) -> None:
     assert model_bytes(graph, "onnx") == model_bytes(graph, "onnx")
     with pytest.raises(UsageError, match=r"nothing can be profiled as 'engine': .*onnx.*tfl"):
         model_bytes(graph, "engine")
+
+
+@pytest.mark.parametrize("name", ["mnasnet_b1", "proxylessnas_gpu", "proxylessnas_mobile"])
+def test_a_space_of_one_network_is_profiled(name: str) -> None:
+    """Budgets between equal ends may come out a little below them."""
+    networks = calibration_networks(get(name), ProfileSettings(n_networks=40))
+    assert len(networks) == 1
