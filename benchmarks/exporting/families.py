@@ -23,7 +23,7 @@ N_REFERENCE, N_CALIBRATION = 64, 128
 N_TEST = {False: 1024, True: 256}
 """Of small inputs, and of great ones, which take long."""
 N_STEPS, BATCH_SIZE, LR = 250, 32, 0.1
-LONGER = {"monas_condensenet": 500, "proxylessnas": 1500, "proxylessnas_mobile": 1500}
+LONGER = {"proxylessnas": 1500, "proxylessnas_mobile": 1500}
 """Steps of those that have learned next to nothing by then: their classes are near ties."""
 _MEAN, _STD = 0.286, 0.353
 _GREATEST_TILE_PX = 60

@@ -131,7 +131,7 @@ def test_tables_are_found_by_kind(
         find_table(space, asked, slug="chip-2c", kind="energy")
     with pytest.raises(TableError, match="holds load, and latency is asked for"):
         load_kind(path, "latency")
-    with pytest.raises(TableMismatchError, match="--kind load' on that device"):
+    with pytest.raises(TableMismatchError, match="--kind load --precision int8' on that device"):
         CostTable.load(path).check_serves(space, replace(asked, precision="int8"))
 
 
