@@ -28,6 +28,12 @@ One network of each family, trained for a moment on Fashion-MNIST; [the matrix](
 | target, precision | passed | worst value | slowest export, of what was asked |
 |---|---|---|---|
 """  # noqa: E501
+_CALIBRATION = """
+The 8-bit rows find ranges on 128 images, beside other work. With the recipes' 256 images, alone (`calibration`):
+
+| network | finding ranges | writing ONNX |
+|---|---|---|
+"""  # noqa: E501
 _PICKS = """
 ## What the files of picks get right (`picks`)
 
@@ -48,6 +54,9 @@ twice its standard error. `edgenas_again` is a copy of our file: what two timing
 def main() -> None:
     """Write the document."""
     text = _TOP + matrix(read_rows())
+    calibration = RESULTS / "calibration.json"
+    if calibration.is_file():
+        text += _CALIBRATION + timed(json.loads(calibration.read_text(encoding="utf-8"))["rows"])
     picks = RESULTS / "picks.json"
     if picks.is_file():
         text += _PICKS + judged(json.loads(picks.read_text(encoding="utf-8"))["rows"])
@@ -76,6 +85,14 @@ def _worst(precision: str, values: list[float]) -> str:
     if not values:
         return ""
     return f"{min(values):.1f} dB" if "int8" in precision else f"{max(values):.1e}"
+
+
+def timed(rows: list[dict[str, Any]]) -> str:
+    """Return a line for each network."""
+    cells = (
+        (f"`{row['family']}`", f"{row['ranges_s']} s", f"{row['writing_s']} s") for row in rows
+    )
+    return "".join(f"| {' | '.join(one)} |\n" for one in cells)
 
 
 def judged(rows: list[dict[str, Any]]) -> str:
