@@ -32,7 +32,8 @@ them, with inputs, answers and manifest, which tests write and run again. [Expor
 """  # noqa: E501
 _LEGEND = """✓: written, run and within the recipe's tolerances. built: written, and its checks wait for a device that runs it. ✗: a check failed, and the file is refused. –: the
 target cannot express it. Networks are random ones, one a family, trained for a moment on Fashion-MNIST; the value is the relative difference of the logits from those in torch, or
-of 8-bit files the ratio of signal and noise.
+of 8-bit files the ratio of signal and noise. In 8 bits the classes are told (`top1`, `accuracy` in the figures) and not judged, as these networks have learned little and their classes are
+near ties; what trained picks lose is in [the results](../benchmarks/exporting/results/README.md).
 """  # noqa: E501
 
 
