@@ -21,8 +21,6 @@ from edgenas.oneshot.evaluate import logits, recalibrate
 
 N_REFERENCE, N_CALIBRATION, N_TEST = 64, 128, 256
 N_STEPS, BATCH_SIZE, LR = 250, 32, 0.1
-SHORTER = {"mnasnet": 60}
-"""Steps of those that rounding in float32 alone moves by more than 1e-5 after the usual number."""
 _MEAN, _STD = 0.286, 0.353
 _GREATEST_TILE_PX = 60
 _FIRST_SHARE = 0.2
@@ -33,8 +31,8 @@ def families() -> tuple[str, ...]:
     return tuple(spaces.SPACES.names())
 
 
-def module_of(name: str, *, seed: int = 0, n_steps: int | None = None) -> GraphModule:
-    """Return a random network of a space, trained for `n_steps` steps, or the usual number.
+def module_of(name: str, *, seed: int = 0, n_steps: int = N_STEPS) -> GraphModule:
+    """Return a random network of a space, trained for `n_steps` steps.
 
     Great ones are trained on single tiles of what they read (`images`), which takes a sixteenth.
     """
@@ -44,7 +42,6 @@ def module_of(name: str, *, seed: int = 0, n_steps: int | None = None) -> GraphM
     with torch.no_grad():
         for norm in module.norms():  # a branch that begins switched off would hardly take part
             norm.weight[norm.weight == 0] = _FIRST_SHARE
-    n_steps = SHORTER.get(name, N_STEPS) if n_steps is None else n_steps
     _train(module, n_steps, torch.Generator().manual_seed(seed))
     recalibrate(module, images(module, "train", slice(0, N_CALIBRATION))[0])
     return module.eval()
