@@ -8,7 +8,7 @@ their convolution and are fused into its blocked (NCHWc) kernel. What is written
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,13 @@ from edgenas.lowering.onnx_float16 import halved
 from edgenas.lowering.onnx_int8 import quantised
 from edgenas.lowering.onnx_int8_symmetric import quantised_symmetric
 from edgenas.lowering.onnx_weights import with_weight_codes
-from edgenas.lowering.plan import check, check_precision, deployed, node_weights
+from edgenas.lowering.plan import (
+    check,
+    check_precision,
+    deployed,
+    first_window,
+    node_weights,
+)
 from edgenas.lowering.quantisation import Ranges, value_ranges
 from edgenas.lowering.weights import Weights
 
@@ -90,7 +96,7 @@ def lower(  # noqa: PLR0913
         weights,
         input_name,
         output_name,
-        in_codes=precision == "int8" and not symmetric,
+        form="float" if precision != "int8" else "symmetric" if symmetric else "codes",
         batch=batch,
     )
     if precision != "int8" and needs_layout(graph):
@@ -142,13 +148,13 @@ class _Writer:
         input_name: str,
         output_name: str,
         *,
-        in_codes: bool,
+        form: Literal["float", "codes", "symmetric"],
         batch: int | None,
     ) -> None:
         # A shape's 0 copies the dimension: written only where it is not known, so that one image's
         # model is what it always was.
         self._batch = batch or 0
-        self._in_codes = in_codes
+        self._in_codes, self._is_int8 = form == "codes", form != "float"
         self.weights, self.input_name, self.output_name = weights, input_name, output_name
         self.nodes: list[NodeProto] = []
         self.initializers: list[Any] = []
@@ -178,8 +184,10 @@ class _Writer:
             self._channel_shuffle(node, inputs[0], output)
         elif node.op.kind == "concat":
             self._node("Concat", inputs, output, axis=1)
+        elif node.op.kind == "global_avg_pool":
+            self._global_pool(node, inputs[0], output)
         else:
-            kinds = {"add": "Add", "multiply": "Mul", "global_avg_pool": "GlobalAveragePool"}
+            kinds = {"add": "Add", "multiply": "Mul"}
             self._node(kinds[node.op.kind], inputs, output)
 
     def finish(self, graph: Graph) -> None:
@@ -250,6 +258,14 @@ class _Writer:
             self._averaging_conv(node, source, far, window)
         else:
             self._node("AveragePool", [source], output, pads=pads, **window)
+
+    def _global_pool(self, node: Node, source: str, output: str) -> None:
+        side = None if self._is_int8 else first_window(node.op)
+        if side is not None:
+            window = {"kernel_shape": [side] * 2, "strides": [side] * 2, "pads": [0] * 4}
+            self._node("AveragePool", [source], f"{node.name}.windows", **window)
+            source = f"{node.name}.windows"
+        self._node("GlobalAveragePool", [source], output)
 
     def _averaging_conv(
         self, node: Node, source: str, far: tuple[int, ...], window: dict[str, list[int]]

@@ -11,6 +11,9 @@ from edgenas.core.ops import PRIMITIVES, Graph, Node, OpSpec, conv2d
 from edgenas.core.precision import PRECISIONS
 from edgenas.lowering.weights import Weights, has_bias
 
+_MOST_SUMMED = 4096
+_WINDOWS = range(8, 33)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -92,6 +95,19 @@ def check(graph: Graph, weights: Weights) -> None:
                 raise ExportError(f"the weights have no array {name!r}; it must have shape {shape}")
             if weights[name].shape != shape:
                 raise ExportError(f"weights {name!r} have shape {weights[name].shape}, not {shape}")
+
+
+def first_window(op: OpSpec) -> int | None:
+    """Return the side of the windows that a global average pool is summed in first, in float.
+
+    Engines add up the values of a map one by one: above some thousands of them the sum is off by
+    more than all rounding of a network. Means of windows, and then their mean, take no longer and
+    are ten times as exact. None where the map is small, or no window fits.
+    """
+    _, height, width = op.in_shape
+    if op.kind != "global_avg_pool" or height * width <= _MOST_SUMMED:
+        return None
+    return next((k for k in _WINDOWS if height % k == width % k == 0), None)
 
 
 def check_precision(precision: str) -> None:

@@ -23,6 +23,7 @@ from edgenas.lowering.plan import (
     check,
     check_precision,
     deployed,
+    first_window,
     node_weights,
     steps,
 )
@@ -74,7 +75,7 @@ def lower(  # noqa: PLR0913
     graph = deployed(graph)
     check(graph, weights)
     check_precision(precision)
-    writer = _Writer(weights)
+    writer = _Writer(weights, is_int8=precision == "int8")
     source = writer.values["input"] = writer.model.tensor(input_name, channels_last(graph.in_shape))
     for step in steps(graph):
         writer.write(step)
@@ -107,8 +108,8 @@ def channels_last(shape: Shape) -> tuple[int, ...]:
 class _Writer:
     """Turns steps into TFLite operators; `values` maps our value names to tensor indices."""
 
-    def __init__(self, weights: Weights) -> None:
-        self.weights = weights
+    def __init__(self, weights: Weights, *, is_int8: bool) -> None:
+        self.weights, self._is_int8 = weights, is_int8
         self.model = FlatModel()
         self.values: dict[str, int] = {}
         self._not_negative: set[str] = set()
@@ -134,9 +135,7 @@ class _Writer:
             arrays = [self.weights[array] for array in node_weights(node)]
             self._weighted(node, inputs[0], name, arrays=arrays, fused=fused)
         elif node.op.kind == "global_avg_pool":
-            axes = self.model.constant("height_width", np.array([1, 2], np.int32))
-            options = self._schema.ReducerOptionsT(keepDims=True)
-            self._operator("MEAN", [inputs[0], axes], name, node.op, options)
+            self._global_pool(node, inputs[0], name)
         elif node.op.kind == "add":
             options = self._schema.AddOptionsT(fusedActivationFunction=fused)
             self._operator("ADD", inputs, name, node.op, options)
@@ -188,6 +187,22 @@ class _Writer:
         )
         kind = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
         self._operator(kind, [source, index, bias_index], name, op, options)
+
+    def _global_pool(self, node: Node, source: int, name: str) -> None:
+        side = None if self._is_int8 else first_window(node.op)
+        if side is not None:
+            channels, height, width = node.op.in_shape
+            windows = (1, height // side, width // side, channels)
+            index = self.model.tensor(f"{node.name}.windows", windows)
+            padding = self._schema.Padding.VALID
+            options = self._schema.Pool2DOptionsT(
+                padding=padding, strideW=side, strideH=side, filterWidth=side, filterHeight=side
+            )
+            self.model.operator("AVERAGE_POOL_2D", [source], index, options)
+            source = index
+        axes = self.model.constant("height_width", np.array([1, 2], np.int32))
+        options = self._schema.ReducerOptionsT(keepDims=True)
+        self._operator("MEAN", [source, axes], name, node.op, options)
 
     def _pool2d(self, node: Node, source: int) -> None:
         kernel, stride = node.op.integer("kernel"), node.op.integer("stride")
