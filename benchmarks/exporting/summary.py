@@ -23,9 +23,7 @@ and every number. The command of each part is in the module that it names.
 
 ## Every family in every target and precision (`matrix`)
 
-One network of each family, trained for a moment on Fashion-MNIST; [the matrix](../../../export/README.md) has every value. `mnasnet` misses 1e-5 in float32: of its first
-squeeze-and-excite's pool ONNX Runtime adds up 112 x 112 values one by one, and is 5e-5 off (all before it is within 5e-7; torch's own float32 logits are 4e-7 from those in float64);
-LiteRT's logits are as far off.
+One network of each family, trained for a moment on Fashion-MNIST; [the matrix](../../../export/README.md) has every value.
 
 | target, precision | passed | worst value | slowest export, of what was asked |
 |---|---|---|---|
