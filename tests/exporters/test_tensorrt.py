@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edgenas.core.artifact import Artifact
 from edgenas.core.errors import ExportError, MissingExtraError, SchemaError
 from edgenas.core.extras import unavailable_reason
 from edgenas.core.schema import parse_yaml
@@ -37,6 +38,16 @@ class TestContract(ExporterContract):
     @pytest.fixture(params=["float32", "float16", "int8"])
     def exporter(self, request: pytest.FixtureRequest) -> Exporter:
         return get("tensorrt", request.param)
+
+    def test_same_network_gives_same_bytes(
+        self, exporter: Exporter, export_request: ExportRequest, artifact: Artifact, tmp_path: Path
+    ) -> None:
+        """In a process of its own: what was built, or failed, before in this one changes bytes."""
+        assert artifact.format == exporter.name
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            paths = [tmp_path / f"{name}.engine" for name in ("first", "second")]
+            made = [pool.submit(exporter.export, export_request, path) for path in paths]
+            assert len({one.result().sha256 for one in made}) == 1
 
 
 @needs_tensorrt
