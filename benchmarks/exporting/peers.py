@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.environment import environment
 from benchmarks.exporting.families import module_of, request_of
-from benchmarks.exporting.picks import pick_of
+from benchmarks.exporting.picks import opened, pick_of
 from edgenas.core.files import sha256_of, write_json
 from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.exporters import get
@@ -73,7 +73,7 @@ def write(
     """Write the pick as a torch program, and have each peer make its file of it."""
     folder.mkdir(parents=True, exist_ok=True)
     if family is None:
-        module, request = pick_of(run_folder)
+        module, request = pick_of(opened(run_folder))
     else:
         module = module_of(family, n_steps=1)
         request = request_of(module)

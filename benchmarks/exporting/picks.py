@@ -45,10 +45,14 @@ def main() -> None:
         write_json(RESULTS, {"rows": rows, "environment": environment()})
 
 
-def pick_of(folder: Path) -> tuple[GraphModule, ExportRequest]:
+def opened(folder: Path) -> Run:
+    """Return the run of a folder."""
+    found = RunFolder(folder)
+    return Run(found, found.job())
+
+
+def pick_of(run: Run) -> tuple[GraphModule, ExportRequest]:
     """Return the pick of a run with its own weights in float, and what exporters are given."""
-    opened = RunFolder(folder)
-    run = Run(opened, opened.job())
     module = load_model(run)
     images = inputs_of(run, module, run.dataset.validation)[:N_REFERENCE]
     order = np.random.default_rng(0).permutation(len(run.dataset.train))[:N_CALIBRATION]
@@ -58,9 +62,8 @@ def pick_of(folder: Path) -> tuple[GraphModule, ExportRequest]:
 
 def judged(folder: Path) -> list[dict[str, Any]]:
     """Return how many test images each file of a pick gets right, in percent, and what is lost."""
-    opened = RunFolder(folder)
-    run = Run(opened, opened.job())
-    module, request = pick_of(folder)
+    run = opened(folder)
+    module, request = pick_of(run)
     part = run.dataset.open_test()
     inputs, labels = inputs_of(run, module, part), part.labels
     rows, exact = [], None

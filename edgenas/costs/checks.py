@@ -15,7 +15,6 @@ from edgenas.costs import conformal
 from edgenas.costs.calibration import FLOOR
 from edgenas.costs.features import operator_features, similarity, standardised
 from edgenas.costs.findings import Check, Finding, Subject
-from edgenas.costs.kinds import profile_command
 from edgenas.costs.known import OTHER_LEVEL
 from edgenas.costs.samples import SampledVisit, read_samples
 from edgenas.costs.table import journal_path, networks_journal_path, samples_path
@@ -48,13 +47,7 @@ def _rows_of_space(subject: Subject) -> Iterator[Finding]:
     if missing:
         named = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         own = subject.passport
-        more = profile_command(
-            space.command_options,
-            own.runtime.name,
-            own.kind,
-            precision=own.runtime.precision,
-            more=" --missing",
-        )
+        more = own.command(" --missing", space.command_options)
         yield Finding(
             "error",
             "missing rows",

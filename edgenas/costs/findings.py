@@ -8,7 +8,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from edgenas.costs.kinds import profile_command
 from edgenas.costs.passport import Passport
 from edgenas.costs.rows import Row
 from edgenas.spaces.base import SearchSpace
@@ -43,14 +42,7 @@ class Subject:
     @property
     def again(self) -> str:
         """The command that measures the table anew."""
-        own = self.passport
-        return profile_command(
-            own.space.command_options,
-            own.runtime.name,
-            own.kind,
-            precision=own.runtime.precision,
-            more=" --force",
-        )
+        return self.passport.command(" --force")
 
 
 Check = Callable[[Subject], Iterator[Finding]]

@@ -11,7 +11,6 @@ import numpy as np
 from edgenas import spaces
 from edgenas.core.errors import MissingCostError, TableError, TableMismatchError
 from edgenas.core.version import __version__
-from edgenas.costs.kinds import profile_command
 from edgenas.costs.passport import (
     CalibrationRecord,
     ErrorReport,
@@ -82,13 +81,7 @@ def merge(
     merged = CostTable(rows, passport, source="the merged table")
     missing = merged.missing(wanted)
     if missing:
-        command = profile_command(
-            wanted.command_options,
-            own.runtime.name,
-            own.kind,
-            precision=own.runtime.precision,
-            more=" --missing",
-        )
+        command = own.command(" --missing", wanted.command_options)
         raise MissingCostError(
             f"together the tables still lack {len(missing)} operators of {wanted.name}, "
             f"{missing[0].key} among them; measure them with '{command}', or name another "

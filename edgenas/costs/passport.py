@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from edgenas.core.errors import UsageError
 from edgenas.core.precision import Precision
 from edgenas.core.schema import StrictModel
-from edgenas.costs.kinds import UNITS, Kind, Unit
+from edgenas.costs.kinds import UNITS, Kind, Unit, profile_command
 from edgenas.spaces.base import command_options
 
 Provenance = Literal[
@@ -319,6 +319,19 @@ class Passport(StrictModel):
     source: SourceRecord | None = None
     checksum: str
     """SHA-256 of the CSV file's bytes."""
+
+    def command(self, more: str, space_options: str | None = None) -> str:
+        """Return the command that makes such a table, of its own space or of the one asked for.
+
+        `more` goes to the command's end, with a space before it.
+        """
+        return profile_command(
+            self.space.command_options if space_options is None else space_options,
+            self.runtime.name,
+            self.kind,
+            precision=self.runtime.precision,
+            more=more,
+        )
 
     @property
     def fit(self) -> FitRecord | None:

@@ -56,15 +56,8 @@ class CostTable:
         if row is None:
             near = get_close_matches(op.key, self.rows, n=2, cutoff=0.6)
             nearest = f"; nearest rows: {', '.join(near)}" if near else ""
-            own = self.passport
-            more = " --missing" if own.kind == "latency" else " --force"
-            command = profile_command(
-                own.space.command_options,
-                own.runtime.name,
-                own.kind,
-                precision=own.runtime.precision,
-                more=more,
-            )
+            more = " --missing" if self.passport.kind == "latency" else " --force"
+            command = self.passport.command(more)
             raise MissingCostError(
                 f"{self.source} has no row for {op.key}{nearest}; unknown operators are not "
                 f"guessed: run '{command}' to measure it"

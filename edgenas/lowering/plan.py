@@ -105,7 +105,7 @@ def first_window(op: OpSpec) -> int | None:
     are ten times as exact. None where the map is small, or no window fits.
     """
     _, height, width = op.in_shape
-    if op.kind != "global_avg_pool" or height * width <= _MOST_SUMMED:
+    if height * width <= _MOST_SUMMED:
         return None
     return next((k for k in _WINDOWS if height % k == width % k == 0), None)
 

@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from edgenas.core.architecture import Genes
-from edgenas.core.artifact import FORMATS
 from edgenas.core.measurement import Measurement, MeasurementPlan
 from edgenas.hardware.device import Device
 from edgenas.profiling.progress import Progress, silent
 from edgenas.profiling.retrying import with_retries
 from edgenas.profiling.schedule import schedule
-from edgenas.profiling.workload import model_bytes
-from edgenas.runtimes.base import RUNTIMES
+from edgenas.profiling.workload import write_model
 from edgenas.runtimes.bench import open_bench
 from edgenas.spaces.base import SearchSpace
 
@@ -143,15 +141,11 @@ def measure_networks(  # noqa: PLR0913
     Raises:
         DeviceError: as `measure_files`.
     """
-    kind = RUNTIMES.get(runtime)
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         paths: dict[str, Path] = {}
         for i, row in enumerate(population):
-            path = Path(folder) / f"{i}{FORMATS.get(kind.format)}"
             network = space.network(row)
-            content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
-            path.write_bytes(content)
-            paths[str(i)] = path
+            paths[str(i)] = write_model(Path(folder) / str(i), network, runtime, precision)
         measured = measure_files(
             device,
             runtime,

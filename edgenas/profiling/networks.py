@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.core.architecture import Genes
-from edgenas.core.artifact import FORMATS
 from edgenas.core.errors import UsageError
 from edgenas.core.files import Journal
 from edgenas.costs.kinds import KINDS, ON_LATENCY, SOURCES, Kind, Source
@@ -29,8 +28,7 @@ from edgenas.profiling.whole_networks import (
     check_told,
     single,
 )
-from edgenas.profiling.workload import model_bytes
-from edgenas.runtimes.base import RUNTIMES
+from edgenas.profiling.workload import write_model
 from edgenas.runtimes.bench import engine_version, open_bench
 from edgenas.spaces.base import SearchSpace
 
@@ -214,16 +212,12 @@ class _Run:
     def _visit(self, numbers: Sequence[int]) -> None:
         """Measure some networks, each in a model file of its own, and record them."""
         campaign = self.campaign
-        runtime = RUNTIMES.get(campaign.runtime)
         with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
             paths: dict[str, Path] = {}
             for k in numbers:
-                paths[str(k)] = Path(folder) / f"{k}{FORMATS.get(runtime.format)}"
                 graph = campaign.space.network(self.networks[self.order[k]])
-                content = model_bytes(
-                    graph, runtime.format, campaign.precision, symmetric=runtime.symmetric
-                )
-                paths[str(k)].write_bytes(content)
+                stem = Path(folder) / str(k)
+                paths[str(k)] = write_model(stem, graph, campaign.runtime, campaign.precision)
             measured = MEASURES[campaign.source](
                 campaign.device, campaign.runtime, paths, campaign.settings, campaign.precision
             )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from edgenas.core.artifact import FORMATS
 from edgenas.core.files import Journal
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.costs.store import table_path
@@ -23,8 +22,7 @@ from edgenas.profiling.recorder import Recorder
 from edgenas.profiling.retrying import with_retries
 from edgenas.profiling.schedule import schedule
 from edgenas.profiling.tabulate import engine_settings, tabulate, write_samples
-from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, model_bytes
-from edgenas.runtimes.base import RUNTIMES
+from edgenas.profiling.workload import ANCHOR, ProfileSettings, Workload, write_model
 from edgenas.runtimes.bench import Bench, engine_version, open_bench
 from edgenas.spaces.base import SearchSpace
 
@@ -217,16 +215,13 @@ def _load(  # noqa: PLR0913
     progress: Progress,
 ) -> None:
     """Write, load and delete one model after the other: disks need not hold them all."""
-    kind = RUNTIMES.get(runtime)
     named = {key.partition("@")[0]: key for key in keys}
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         done = 0
         for key, graph in workload.graphs():
             if key in named:
                 # A name of its own: an engine may have the file before mapped into its memory.
-                path = Path(folder) / f"{done}{FORMATS.get(kind.format)}"
-                content = model_bytes(graph, kind.format, precision, symmetric=kind.symmetric)
-                path.write_bytes(content)
+                path = write_model(Path(folder) / str(done), graph, runtime, precision)
                 bench.load(named[key], path)
                 path.unlink()
                 done += 1

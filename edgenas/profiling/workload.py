@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
 from edgenas.core.architecture import Genes
+from edgenas.core.artifact import FORMATS
 from edgenas.core.counts import weight_bytes
 from edgenas.core.errors import RegistryError, UsageError
 from edgenas.core.ops import Graph, OpSpec
@@ -16,6 +18,7 @@ from edgenas.costs.counts import operator_counts
 from edgenas.costs.known import NOTHING_KNOWN, Known
 from edgenas.lowering import onnx, tflite
 from edgenas.lowering.weights import random_weights
+from edgenas.runtimes.base import RUNTIMES
 from edgenas.spaces.base import SearchSpace
 from edgenas.spaces.blocks import expand
 from edgenas.spaces.budget import BudgetProgram
@@ -212,3 +215,16 @@ def model_bytes(
         raise UsageError(f"nothing can be profiled as {model_format!r}: {error}") from error
     form = {"symmetric": True} if symmetric and precision == "int8" else {}
     return lower(graph, random_weights(graph), precision=precision, **form)
+
+
+def write_model(stem: Path, graph: Graph, runtime: str, precision: str) -> Path:
+    """Write `graph` with random weights as `runtime` runs it; return its path, `stem` and a suffix.
+
+    Raises:
+        UsageError, ExportError: as `model_bytes`.
+        OSError: it cannot be written.
+    """
+    kind = RUNTIMES.get(runtime)
+    path = stem.with_name(f"{stem.name}{FORMATS.get(kind.format)}")
+    path.write_bytes(model_bytes(graph, kind.format, precision, symmetric=kind.symmetric))
+    return path

@@ -8,7 +8,6 @@ created.`` after it. Neither tells types: they are taken to be float32.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Any
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from edgenas.core.errors import AgentError
 from edgenas.runtimes.base import Tensor
 from edgenas.runtimes.engine_files import Gpu
+from edgenas.runtimes.trtexec_output import parse_array
 
 _DIMENSIONS = r"([0-9]{1,9}(?:x[0-9]{1,9})*)"
 _BINDING = re.compile(
@@ -98,11 +98,4 @@ def _array(text: str) -> list[dict[str, Any]]:
     # C++ writes nan and inf, which JSON has not; Python reads NaN and Infinity.
     words = {"nan": "NaN", "inf": "Infinity"}
     text = _NOT_FINITE.sub(lambda one: one[1] + words[one[2].lower()], text)
-    text = text.replace("-NaN", "NaN")
-    try:
-        entries = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise AgentError(f"trtexec exported no JSON as outputs: {error}") from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise AgentError(f"trtexec exported {text!r:.80} as outputs, which is no array of objects")
-    return entries
+    return parse_array(text.replace("-NaN", "NaN"), "outputs")

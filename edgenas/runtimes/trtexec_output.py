@@ -77,7 +77,7 @@ def parse_times(text: str) -> tuple[float, ...]:
     Raises:
         AgentError: the text is no export of times, or contradicts itself.
     """
-    return tuple(_latency_ms(entry) for entry in _array(text, "times"))
+    return tuple(_latency_ms(entry) for entry in parse_array(text, "times"))
 
 
 def parse_span_ms(text: str) -> tuple[float, float]:
@@ -86,7 +86,7 @@ def parse_span_ms(text: str) -> tuple[float, float]:
     Raises:
         AgentError: the text is no export of times, does not tell, or has an end before its start.
     """
-    ends = [_ends_ms(entry) for entry in _array(text, "times")]
+    ends = [_ends_ms(entry) for entry in parse_array(text, "times")]
     start_ms = min((start for start, _ in ends), default=0.0)
     end_ms = max((end for _, end in ends), default=0.0)
     if end_ms <= start_ms:
@@ -100,7 +100,7 @@ def parse_profile(text: str) -> tuple[tuple[str, float], ...]:
     Raises:
         AgentError: the text is no export of a profile.
     """
-    head, *layers = _array(text, "a profile") or [{}]
+    head, *layers = parse_array(text, "a profile") or [{}]
     if set(head) != {"count"}:
         raise AgentError(f"trtexec's profile begins with {head!r:.80}, not with its count")
     found = []
@@ -136,7 +136,12 @@ def _ends_ms(entry: dict[str, Any]) -> tuple[float, float]:
     raise AgentError(f"trtexec does not tell when a run began: {entry!r:.120}")
 
 
-def _array(text: str, what: str) -> list[dict[str, Any]]:
+def parse_array(text: str, what: str) -> list[dict[str, Any]]:
+    """Return the objects of an exported JSON array.
+
+    Raises:
+        AgentError: the text is none; the message says of what it was to be.
+    """
     try:
         entries = json.loads(text)
     except (ValueError, RecursionError) as error:

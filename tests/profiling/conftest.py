@@ -16,6 +16,7 @@ from edgenas.core.errors import AgentError
 from edgenas.costs.table import CostTable
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling import profile as profile_module
+from edgenas.profiling import workload as workload_module
 from edgenas.profiling.workload import ProfileSettings
 from edgenas.runtimes import Visit
 from edgenas.spaces.base import SearchSpace
@@ -92,7 +93,9 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> FakeBench:
     """
     fake = FakeBench()
     monkeypatch.setattr(profile_module, "open_bench", fake.open)
-    monkeypatch.setattr(profile_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode())
+    monkeypatch.setattr(
+        workload_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode()
+    )
     monkeypatch.setattr(profile_module, "_CHUNK_S", 0.0)
     return fake
 

@@ -17,6 +17,7 @@ from edgenas.costs.table import CostTable, networks_journal_path, samples_path
 from edgenas.hardware.device import Device
 from edgenas.profiling import networks as networks_module
 from edgenas.profiling import retrying, whole_networks
+from edgenas.profiling import workload as workload_module
 from edgenas.profiling.campaign import Campaign
 from edgenas.profiling.networks import profile_networks
 from edgenas.profiling.whole_networks import MEASURES, NetworkSettings, measure_costs, reduced
@@ -88,7 +89,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeMeasures:
     fake = FakeMeasures()
     monkeypatch.setattr(networks_module, "open_bench", fake.open)
     monkeypatch.setattr(
-        networks_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode()
+        workload_module, "model_bytes", lambda graph, *_, **__: repr(graph).encode()
     )
     for source in MEASURES:
         monkeypatch.setitem(whole_networks.MEASURES, source, fake.measure(source))
@@ -380,7 +381,7 @@ def test_operators_get_costs_that_predict_networks(
         repr(space.network(row)).encode(): [op for _, op in space.ops(row)]
         for row in Campaign(device, "onnxruntime", space, ["load"], SETTINGS, "float32").networks()
     }
-    monkeypatch.setattr(networks_module, "model_bytes", graph_bytes)
+    monkeypatch.setattr(workload_module, "model_bytes", graph_bytes)
     monkeypatch.setattr(fake, "values", lambda content: {"load_ms": truth[content]})
     fit = made(["load"])["load"].passport.network_fit
     assert fit.held_out.mape < 0.02

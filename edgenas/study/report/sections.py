@@ -56,7 +56,7 @@ def verdict(data: ReportData) -> Verdict:
     budget = ", ".join(data.constraints)
     judged = [entry for entry in data.exports if entry.budget_kept is not None]
     above = [entry for entry in judged if not entry.budget_kept]
-    broken = [entry.target for entry in above if entry.runtime in (None, data.runtime)]
+    broken = [entry.target for entry in above if _is_asked(entry, data.runtime)]
     if broken:
         return Verdict("broken", f"Budget {budget}: broken by {', '.join(broken)}.")
     if len(judged) > len(above):
@@ -362,11 +362,15 @@ def _measured_text(entry: ExportedFile) -> str:
 
 
 def _judged(entry: ExportedFile, runtime: str) -> str:
-    """Return whether a file keeps the budget, which is asked of the job's own runtime alone."""
-    asked = entry.runtime in (None, runtime)
-    if entry.budget_kept is None or asked:
+    """Return whether a file keeps the budget, and whether that was asked of it."""
+    if entry.budget_kept is None or _is_asked(entry, runtime):
         return _kept(entry.budget_kept)
     return "kept, too" if entry.budget_kept else "above, not asked"
+
+
+def _is_asked(entry: ExportedFile, runtime: str) -> bool:
+    """Return whether the budget is asked of a file: of those for the job's own runtime alone."""
+    return entry.runtime in (None, runtime)
 
 
 def _kept(kept: bool | None) -> str:

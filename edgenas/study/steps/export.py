@@ -26,7 +26,7 @@ from edgenas.exporters.manifest import (
     manifest_path,
     write_manifest,
 )
-from edgenas.exporters.validate import Check, refusal, run_checks, settle
+from edgenas.exporters.validate import Check, refusal, run_checks, set_aside
 from edgenas.profiling.progress import Progress
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
@@ -196,12 +196,11 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     )
     draft = draft_path(run, target)
     write_json(draft, manifest.model_dump(mode="json"))
-    try:
-        settle(checks, artifact)
-    except ValidationError:
-        write_manifest(manifest, path)
-        return [failed_path(path), draft]
-    return [path, draft]
+    if manifest.status == "passed":
+        return [path, draft]
+    broken = set_aside(path)
+    write_manifest(manifest, path)
+    return [broken, draft]
 
 
 def refuse_failed(run: Run) -> None:

@@ -24,7 +24,7 @@ from edgenas.pareto import non_dominated
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
-from edgenas.profiling.workload import model_bytes
+from edgenas.profiling.workload import write_model
 from edgenas.runtimes import RUNTIMES
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
@@ -225,10 +225,8 @@ def _write(run: Run, member: Evaluation, path: Path) -> float | None:
     """
     exporter = own_exporter(run)
     if not run.shares_weights:
-        runtime = RUNTIMES.get(run.job.device.runtime)
-        network = run.space.network(member.arch.row)
-        precision, symmetric = run.job.device.precision, runtime.symmetric
-        path.write_bytes(model_bytes(network, runtime.format, precision, symmetric=symmetric))
+        own, network = run.job.device, run.space.network(member.arch.row)
+        write_model(path.with_suffix(""), network, own.runtime, own.precision)
         return None
     from edgenas.oneshot.calibration import calibrate, calibration_of
     from edgenas.oneshot.supernet import extract

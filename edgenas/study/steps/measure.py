@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from edgenas.core.artifact import FORMATS
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import scratch_folder, sha256_of, write_json
 from edgenas.core.measurement import Measurement
@@ -19,8 +18,7 @@ from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
 from edgenas.profiling.tabulate import engine_settings
-from edgenas.profiling.workload import model_bytes
-from edgenas.runtimes import RUNTIMES
+from edgenas.profiling.workload import write_model
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
 from edgenas.study.context import Run
@@ -94,15 +92,11 @@ def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progre
     path = measured_path(run, runtime)
     if _subject(path) == digest_of(subject):
         return path
-    kind = RUNTIMES.get(runtime)
     with scratch_folder() as folder:
         paths = dict(files)
         for member in members:
-            name = f"{member.arch.id}{FORMATS.get(kind.format)}"
-            paths[member.arch.id] = folder / name
-            network = run.space.network(member.arch.row)
-            content = model_bytes(network, kind.format, precision, symmetric=kind.symmetric)
-            paths[member.arch.id].write_bytes(content)
+            name, network = member.arch.id, run.space.network(member.arch.row)
+            paths[name] = write_model(folder / name, network, runtime, precision)
         measured = measure_files(
             run.device,
             runtime,
