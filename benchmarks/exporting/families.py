@@ -19,7 +19,7 @@ from edgenas.lowering.torch import GraphModule, folded, folded_weights
 from edgenas.oneshot.data.fashion_mnist import read_fashion_mnist
 from edgenas.oneshot.evaluate import logits, recalibrate
 
-N_REFERENCE, N_CALIBRATION, N_TEST = 64, 128, 256
+N_REFERENCE, N_CALIBRATION, N_TEST = 64, 256, 256
 N_STEPS, BATCH_SIZE, LR = 250, 32, 0.1
 _MEAN, _STD = 0.286, 0.353
 _GREATEST_TILE_PX = 60

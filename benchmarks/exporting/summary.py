@@ -29,7 +29,7 @@ One network of each family, trained for a moment on Fashion-MNIST; [the matrix](
 |---|---|---|---|
 """  # noqa: E501
 _CALIBRATION = """
-The 8-bit rows find ranges on 128 images, beside other work. With the recipes' 256 images, alone (`calibration`):
+The int8 rows find ranges on the recipes' 256 images, each target for itself. Of what that takes (`calibration`):
 
 | network | finding ranges | writing ONNX |
 |---|---|---|

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,7 +17,7 @@ from edgenas.core.errors import ExportError
 from edgenas.core.files import write_bytes
 from edgenas.core.ops import Graph, Shape
 from edgenas.core.registry import Registry
-from edgenas.exporters.calibration import Calibrated, calibrate
+from edgenas.exporters.calibration import Calibrated, Calibration, calibrate
 from edgenas.exporters.recipe import Recipe, load_recipe
 from edgenas.lowering.plan import check, node_weights
 from edgenas.lowering.weights import Weights
@@ -45,7 +45,8 @@ class ExportRequest:
     network answers to `reference_inputs`. The test part is optional: `test_images`,
     `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
     `calibration_images` are training images, which 8-bit values need; `calibrated` is what an
-    exporter has found on them (`Exporter.with_calibration`).
+    exporter has found on them (`Exporter.with_calibration`). `known` are ranges by how they were
+    asked for, so that several targets find them once; a request with other parts begins anew.
     """
 
     graph: Graph
@@ -60,6 +61,7 @@ class ExportRequest:
     test_accuracy: float | None = None
     calibration_images: Images | None = None
     calibrated: Calibrated | None = None
+    known: dict[Calibration, Calibrated] = field(default_factory=dict, init=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +187,9 @@ class Exporter(ABC):
         if request.calibrated is not None:
             return request.calibrated
         images = self.calibration_images(request)
-        return calibrate(request.graph, request.weights, images, settings)
+        if settings not in request.known:
+            request.known[settings] = calibrate(request.graph, request.weights, images, settings)
+        return request.known[settings]
 
     def calibration_images(self, request: ExportRequest) -> Images:
         """Return the images of the request on which ranges are to be found; for int8 alone.
@@ -210,7 +214,9 @@ class Exporter(ABC):
             ExportError: as `calibrated`, or the request is inconsistent.
         """
         check_request(request)
-        return replace(request, calibrated=self.calibrated(replace(request, calibrated=None)))
+        if request.calibrated is not None:  # by another exporter
+            request = replace(request, calibrated=None)
+        return replace(request, calibrated=self.calibrated(request))
 
     @abstractmethod
     def serialise(self, request: ExportRequest) -> bytes:
