@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from edgenas.cli.screen import show, show_table
+from edgenas.core.digits import small
 from edgenas.study.storage_names import dashboard_name
 
 if TYPE_CHECKING:
@@ -205,7 +206,7 @@ def _value(name: str, value: float | None) -> str:
     if name == "accuracy":
         return f"{value:.2%}"
     if name.endswith(("_ms", "_mj", "_mib")):
-        return f"{value:.3f}"
+        return small(value)
     if name.startswith("n_"):
         return f"{value / 1e6:.3f}"
     return f"{value:.1f}"
@@ -215,12 +216,13 @@ def _interval(predicted: Mapping[str, Any] | None) -> str:
     if predicted is None:
         return "-"
     if predicted["low_ms"] is None:
-        return f"{predicted['latency_ms']:.3f}"
-    return f"{predicted['latency_ms']:.3f} [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
+        return small(predicted["latency_ms"])
+    low, high = small(predicted["low_ms"]), small(predicted["high_ms"])
+    return f"{small(predicted['latency_ms'])} [{low}, {high}]"
 
 
 def _timing(measured: Mapping[str, Any] | None, key: str) -> str:
-    return "-" if measured is None else f"{measured[key]:.3f}"
+    return "-" if measured is None else small(measured[key])
 
 
 def _verdict(entry: Mapping[str, Any], runtime: str) -> Text:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgenas.core.digits import small
+
 NONE = '<span class="none">–</span>'
 
 
@@ -36,7 +38,7 @@ def number(value: float) -> str:
         return f"{value:,.0f}"
     if size >= 10:
         return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 1 else f"{value:.3f}"
+    return f"{value:.2f}" if size >= 1 else small(value)
 
 
 def number_or_dash(value: float | None) -> str:

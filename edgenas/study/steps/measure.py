@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edgenas.core.digits import small
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import scratch_folder, sha256_of, write_json
 from edgenas.core.measurement import Measurement
@@ -176,7 +177,7 @@ def _measured_latency(content: Mapping[str, Any], name: str) -> MeasuredLatency:
 def _summary(run: Run) -> str:
     proof = run.read(PROOF)
     timed = [entry for entry in proof["files"] if entry["measured"]]
-    parts = [f"{entry['file']} {entry['measured']['latency_ms']:.3f} ms" for entry in timed]
+    parts = [f"{entry['file']} {small(entry['measured']['latency_ms'])} ms" for entry in timed]
     networks = {entry["id"] for entry in proof["front"]}
     return (
         f"{', '.join(parts) or 'no file can run here'}; {len(networks)} front members timed again"

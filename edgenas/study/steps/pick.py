@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgenas.core.architecture import Architecture
+from edgenas.core.digits import small
 from edgenas.core.files import write_json
 from edgenas.profiling.progress import Progress
 from edgenas.study.chain import Step
@@ -108,9 +109,9 @@ def _summary(run: Run) -> str:
         what = f"of its {run.job.device.precision} file " if run.job.n_finalists else ""
         parts.append(f"accuracy {what}{values['accuracy']:.2%} {how(run)}")
     predicted = predicted_latency(run, run.job.device.runtime)
-    text = f"predicted {predicted['latency_ms']:.3f} ms"
+    text = f"predicted {small(predicted['latency_ms'])} ms"
     if predicted["low_ms"] is not None:
-        text += f" [{predicted['low_ms']:.3f}, {predicted['high_ms']:.3f}]"
+        text += f" [{small(predicted['low_ms'])}, {small(predicted['high_ms'])}]"
     parts.append(text)
     parts += [cost_text(name, one) for name, one in predicted_costs(run).items()]
     models = (*run.cost_models.values(), *run.other_devices.values())
