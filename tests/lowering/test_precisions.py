@@ -1,6 +1,7 @@
 """Models in float16 and int8: their answers, and what engines make of them and of others'."""
 
 import logging
+import platform
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -425,6 +426,27 @@ def test_float16_weights_are_read_through_dequantize() -> None:
     content = schema.ModelT.InitFromPackedBuf(half)
     assert b"reduced_precision_support" in [one.name for one in content.metadata]
     assert tflite_operators(half) == tflite_operators(whole)
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere values may be in float16")
+def test_float16_rounds_the_weights_and_nothing_else() -> None:
+    """The sixth of a hard sigmoid, rounded too, would tell in every gate."""
+    op = mbconv(
+        (16, 13, 14),
+        16,
+        mid_channels=64,
+        kernel=5,
+        stride=1,
+        activation="h_swish",
+        squeeze_excite=True,
+    )
+    graph = expand(op)
+    weights = random_weights(graph)
+    rounded = {name: one.astype(np.float16).astype(np.float32) for name, one in weights.items()}
+    inputs = np.random.default_rng(0).normal(size=(1, *graph.in_shape)).astype(np.float32)
+    half = run_tflite(to_tflite.lower(graph, weights, precision="float16"), inputs)
+    whole = run_tflite(to_tflite.lower(graph, rounded), inputs)
+    np.testing.assert_array_equal(half, whole)
 
 
 def test_operator_versions_are_those_that_take_int8() -> None:
