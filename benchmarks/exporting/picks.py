@@ -3,12 +3,15 @@
 Each run folder (``edgenas compile``) holds a pick that was trained on Fashion-MNIST. Nothing is trained here: 8-bit values
 are calibrated on training images, as the recipes say.
 
+Rows of other runs stay as they are; each row says when and on which machine it was made.
+
     python -m benchmarks.exporting.picks RUN ...
 """  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from dataclasses import replace
@@ -39,10 +42,20 @@ def main() -> None:
     )
     parser.add_argument("runs", type=Path, nargs="+")
     torch.set_num_threads(1)
-    rows: list[dict[str, Any]] = []
     for folder in parser.parse_args().runs:
-        rows += judged(folder)
-        write_json(RESULTS, {"rows": rows, "environment": environment()})
+        rows = [row for row in read_rows() if row["run"] != folder.name]
+        made = environment()
+        told = {"date": made["date"], "machine": made["machine"]["slug"]}
+        rows += [{**row, **told} for row in judged(folder)]
+        write_json(RESULTS, {"rows": rows, "environment": made})
+
+
+def read_rows() -> list[dict[str, Any]]:
+    """Return the rows that there are."""
+    if not RESULTS.is_file():
+        return []
+    found: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
+    return found
 
 
 def opened(folder: Path) -> Run:

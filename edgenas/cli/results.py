@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +66,31 @@ def show_front(result: CompileResult) -> None:
     )
     if left > 0:
         show(f"... and {left} more in {result.folder / 'search' / 'front.json'}")
+    for line in fallen(result.finalists, result.job.device.precision):
+        show(line)
+
+
+def fallen(finalists: Sequence[Mapping[str, Any]], precision: str) -> list[str]:
+    """Return lines on the members of the front that others beat once all were files; or none."""
+    known = {one["id"]: one for one in finalists}
+    beaten = [one for one in finalists if one["beaten_by"] is not None]
+    if not beaten:
+        return []
+    return [
+        f"as {precision} files, {len(beaten)} of {len(finalists)} finalists fell off the front; "
+        "the pick is among the others:",
+        *(
+            f"  {one['id']} with {_judged(one)}, beaten by {one['beaten_by']} with "
+            f"{_judged(known[one['beaten_by']])}"
+            for one in beaten
+        ),
+    ]
+
+
+def _judged(finalist: Mapping[str, Any]) -> str:
+    accuracy, measured = finalist["file_accuracy"], finalist["measured_ms"]
+    known = [] if accuracy is None else [_value("accuracy", accuracy)]
+    return " in ".join([*known, f"{_value('latency_ms', measured)} ms"])
 
 
 def show_pick(result: CompileResult) -> None:

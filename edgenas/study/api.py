@@ -19,6 +19,7 @@ from edgenas.study.run_folder import RunFolder
 from edgenas.study.steps import STEPS
 from edgenas.study.steps.bundle import BUNDLES
 from edgenas.study.steps.export import BUNDLE_FOLDER
+from edgenas.study.steps.finalists import FINALISTS
 from edgenas.study.steps.pick import PICK, predicted_costs, predicted_latency
 from edgenas.study.steps.proof import PROOF, budget_kept
 from edgenas.study.steps.report import PAGE
@@ -54,6 +55,8 @@ class CompileResult:
         folder: the run folder.
         job: as it was run.
         front: one dict a member: id, objective values, other costs, genes, config.
+        finalists: one dict a member of the front that was judged by its file before the pick:
+            `Finalist`.
         pick: the picked member: id, genes, config, values, predictions of latency by runtime, and
             of other costs by objective.
         caveats: what the tables are of something else in, or were not measured; sentences.
@@ -68,6 +71,7 @@ class CompileResult:
     folder: Path
     job: Job
     front: tuple[dict[str, Any], ...] = ()
+    finalists: tuple[dict[str, Any], ...] = ()
     pick: dict[str, Any] | None = None
     caveats: tuple[str, ...] = ()
     proof: dict[str, Any] | None = None
@@ -88,6 +92,7 @@ class CompileResult:
             "folder": str(self.folder),
             "job": self.job.name,
             "front": list(self.front),
+            "finalists": list(self.finalists),
             "pick": self.pick,
             "caveats": list(self.caveats),
             "mismatch": {name: list(texts) for name, texts in self.mismatch.items()},
@@ -250,6 +255,7 @@ def _result(run: Run, steps: Sequence[str]) -> CompileResult:
         folder=run.folder.path,
         job=run.job,
         front=tuple(run.read(FRONT)["front"]) if "search" in steps else (),
+        finalists=tuple(run.read(FINALISTS)["finalists"]) if "finalists" in steps else (),
         pick=_pick(run) if "pick" in steps else None,
         caveats=_caveats(run),
         mismatch={name: model.mismatch for name, model in run.all_models.items() if model.mismatch},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,11 @@ def test_tables_files_and_proof_are_of_the_precision(int8_run: Path, opened: Run
     assert all(0 <= entry["test_accuracy"] <= 1 for entry in entries.values())
     small = (int8_run / "model.onnx").stat().st_size
     assert small < 4 * sum(np.prod(w.shape) for w in opened_weights(opened)) * 0.8
+
+
+def test_results_have_the_finalists(int8_run: Path, opened: Run) -> None:
+    result = api.pick(int8_run)
+    assert result.as_dict()["finalists"] == [asdict(one) for one in read_finalists(opened)]
 
 
 def opened_weights(run: Run) -> list[np.ndarray]:
