@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgenas.cli.screen import show, show_table
+from edgenas.core.digits import small
 
 if TYPE_CHECKING:
     from edgenas.costs.passport import ErrorReport, Passport
@@ -57,7 +58,7 @@ def _extent(table: CostTable) -> str:
     if fit is not None:
         least, greatest = fit.value_range
         of = "" if fit.space is None else f" of {fit.space}"
-        text += f", {fit.n_networks} networks{of} from {least:.3f} to {greatest:.3f} "
+        text += f", {fit.n_networks} networks{of} from {small(least)} to {small(greatest)} "
         text += table.passport.unit
     if drift is not None:
         text += f"; the machine was slow for {drift.slow_share:.0%} of the anchor's visits"

@@ -32,7 +32,7 @@ _MOST_ROWS = 40
 
 
 def show_front(result: CompileResult) -> None:
-    """Print the front, the picked member marked."""
+    """Print the front, the picked member marked, and who fell off it as a file."""
     picked = result.pick["id"] if result.pick else None
     objectives = list(result.job.objectives)
     names = [*objectives, *(n for n in ("accuracy", "latency_ms") if n not in objectives)]
@@ -77,8 +77,8 @@ def fallen(finalists: Sequence[Mapping[str, Any]], precision: str) -> list[str]:
     if not beaten:
         return []
     return [
-        f"as {precision} files, {len(beaten)} of {len(finalists)} finalists fell off the front; "
-        "the pick is among the others:",
+        f"as {precision} files, {len(beaten)} of {len(finalists)} finalists are no better than "
+        "another one in any objective, and fell off the front:",
         *(
             f"  {one['id']} with {_judged(one)}, beaten by {one['beaten_by']} with "
             f"{_judged(known[one['beaten_by']])}"

@@ -10,7 +10,7 @@ def small(value: float) -> str:
 
     Networks of a few hundredths of a millisecond differ in what three decimals leave out.
     """
-    size = abs(value)
-    if not 0 < size < 0.1:
+    if not 0 < abs(value) < 0.1:
         return f"{value:.3f}"
-    return f"{value:.{2 - math.floor(math.log10(size))}f}"
+    rounded = float(f"{value:.2e}")  # 0.09996 becomes 0.1, which has fewer decimals
+    return f"{rounded:.{2 - math.floor(math.log10(abs(rounded)))}f}"

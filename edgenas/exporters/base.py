@@ -46,7 +46,8 @@ class ExportRequest:
     `test_labels` of shape (n,) and the trained network's `test_accuracy` come together.
     `calibration_images` are training images, which 8-bit values need; `calibrated` is what an
     exporter has found on them (`Exporter.with_calibration`). `known` are ranges by how they were
-    asked for, so that several targets find them once; a request with other parts begins anew.
+    asked for, found once for all exporters that are given this very request; a changed copy
+    (`dataclasses.replace`) begins anew.
     """
 
     graph: Graph
@@ -61,7 +62,9 @@ class ExportRequest:
     test_accuracy: float | None = None
     calibration_images: Images | None = None
     calibrated: Calibrated | None = None
-    known: dict[Calibration, Calibrated] = field(default_factory=dict, init=False, repr=False)
+    known: dict[tuple[object, Calibration], Calibrated] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +190,10 @@ class Exporter(ABC):
         if request.calibrated is not None:
             return request.calibrated
         images = self.calibration_images(request)
-        if settings not in request.known:
-            request.known[settings] = calibrate(request.graph, request.weights, images, settings)
-        return request.known[settings]
+        asked = (type(self).calibration_images, settings)
+        if asked not in request.known:
+            request.known[asked] = calibrate(request.graph, request.weights, images, settings)
+        return request.known[asked]
 
     def calibration_images(self, request: ExportRequest) -> Images:
         """Return the images of the request on which ranges are to be found; for int8 alone.

@@ -14,18 +14,19 @@ of all images of a pass.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from edgenas.core.cores import n_usable_cores
 from edgenas.core.errors import ExportError
-from edgenas.core.ops import Graph
+from edgenas.core.ops import Graph, out_shape
 from edgenas.core.schema import StrictModel
 from edgenas.exporters.observation import INPUT, OUTPUT, observe, one_core_session
 from edgenas.exporters.ranges import METHODS, Range, Seen
@@ -37,7 +38,7 @@ Ranges = dict[str, Range]
 
 _N_JUDGED = 64  # images on which ``best`` compares the methods
 _USUAL, _MARGIN_DB = "min_max", 1.0  # ``best`` leaves the first for what is so much better
-_MOST_WORKERS = 8  # each holds all values of an image, up to some hundred MiB
+_MOST_WORKERS, _MOST_BYTES = 8, 2**30  # each holds all values of an image, some hundred MiB
 
 
 class Calibration(StrictModel):
@@ -82,8 +83,7 @@ def calibrate(graph: Graph, weights: Weights, images: Images, settings: Calibrat
     """
     _check(graph, images)
     images = images[: settings.n_images]
-    n_workers = min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(n_workers, "edgenas-calibration") as pool:
+    with ThreadPoolExecutor(_n_workers(graph), "edgenas-calibration") as pool:
         seen, logits = observe(graph, weights, images, pool)
         return _chosen(graph, weights, images, settings, seen=seen, logits=logits, pool=pool)
 
@@ -100,6 +100,12 @@ def sqnr(reference: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         return float(10 * np.log10(np.divide(signal, noise)))
+
+
+def _n_workers(graph: Graph) -> int:
+    """Return how many threads run the network at once, by cores and by what its values take."""
+    n_bytes = 4 * sum(prod(out_shape(node.op)) for node in graph.nodes)
+    return max(1, min(_MOST_WORKERS, n_usable_cores(), _MOST_BYTES // n_bytes))
 
 
 def _check(graph: Graph, images: Images) -> None:

@@ -24,6 +24,8 @@ from edgenas.lowering.quantisation import ACTIVATIONS
 from edgenas.lowering.weights import Weights
 
 Images = npt.NDArray[np.float32]
+_Part = tuple[float, float, npt.NDArray[np.float32]]
+"""Of one value on one image: the least, the greatest, and samples in no order."""
 
 INPUT, OUTPUT = "edgenas.input", "edgenas.output"
 _SAMPLED = 1024  # of every value of every image
@@ -51,12 +53,12 @@ def observe(
     session, outputs = _telling_session(graph, weights)
     wanted, logits_at = list(outputs.values()), list(outputs).index(graph.nodes[-1].name)
 
-    def run(place: int) -> tuple[list[Seen], npt.NDArray[np.float32]]:
+    def run(place: int) -> tuple[list[_Part], npt.NDArray[np.float32]]:
         image = images[place]
         # The same places in all values of one size, others in each image, whoever runs it.
         draws = np.random.default_rng((0, place)).random(_SAMPLED)
         values = session.run(wanted, {INPUT: image[np.newaxis]})
-        return [_seen(value, draws) for value in (image, *values)], values[logits_at][0]
+        return [_part(value, draws) for value in (image, *values)], values[logits_at][0]
 
     by_image, logits = zip(*pool.map(run, range(len(images))), strict=True)
     joined = pool.map(_joined, zip(*by_image, strict=True))
@@ -115,16 +117,16 @@ def _with_followers(graph: Graph, seen: dict[str, Seen]) -> dict[str, Seen]:
     return found
 
 
-def _seen(value: npt.NDArray[np.float32], draws: npt.NDArray[np.float64]) -> Seen:
-    """Return the ends of one image's value and samples at random places, in no order yet."""
+def _part(value: npt.NDArray[np.float32], draws: npt.NDArray[np.float64]) -> _Part:
+    """Return the ends of one image's value and samples at random places."""
     flat = value.reshape(-1)
     few = flat.copy() if flat.size <= len(draws) else flat[(draws * flat.size).astype(np.intp)]
-    return Seen(float(flat.min()), float(flat.max()), few)
+    return float(flat.min()), float(flat.max()), few
 
 
-def _joined(parts: tuple[Seen, ...]) -> Seen:
-    """Return what was seen of a value on all images."""
-    samples = np.concatenate([part.samples for part in parts])
+def _joined(parts: tuple[_Part, ...]) -> Seen:
+    """Return what was seen of a value on all images; its ends are NaN if one image's are."""
+    least, greatest, few = zip(*parts, strict=True)
+    samples = np.concatenate(few)
     samples.sort()
-    least, greatest = min(part.least for part in parts), max(part.greatest for part in parts)
-    return Seen(least, greatest, samples)
+    return Seen(float(np.min(least)), float(np.max(greatest)), samples)

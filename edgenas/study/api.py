@@ -55,8 +55,8 @@ class CompileResult:
         folder: the run folder.
         job: as it was run.
         front: one dict a member: id, objective values, other costs, genes, config.
-        finalists: one dict a member of the front that was judged by its file before the pick:
-            `Finalist`.
+        finalists: one dict a member of the front that was judged by its file before the pick: id,
+            accuracy and latency_ms of the search, file_accuracy, measured_ms, beaten_by, error.
         pick: the picked member: id, genes, config, values, predictions of latency by runtime, and
             of other costs by objective.
         caveats: what the tables are of something else in, or were not measured; sentences.

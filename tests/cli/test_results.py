@@ -14,7 +14,8 @@ def test_who_fell_off_the_front_is_named_with_what_beats_it() -> None:
     fell = Finalist("be84", 0.877, 0.8690, 0.131, 0.0133, beaten_by="aae1")
     unlabelled = Finalist("3a6e", None, None, 0.132, 0.132, beaten_by="aae1")
     assert fallen([asdict(one) for one in (STAYED, fell, unlabelled)], "int8") == [
-        "as int8 files, 2 of 3 finalists fell off the front; the pick is among the others:",
+        "as int8 files, 2 of 3 finalists are no better than another one in any objective, and "
+        "fell off the front:",
         "  be84 with 86.90% in 0.0133 ms, beaten by aae1 with 87.65% in 0.106 ms",
         "  3a6e with 0.132 ms, beaten by aae1 with 87.65% in 0.106 ms",
     ]

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgenas.core import ops
 from edgenas.core.errors import ExportError
+from edgenas.core.ops import Graph
 from edgenas.exporters import ExportRequest, base, get, observation
 from edgenas.exporters import calibration as module
 from edgenas.exporters.calibration import Calibrated, Calibration, calibrate, sqnr
@@ -17,6 +19,7 @@ from edgenas.exporters.manifest import Source, make_manifest
 from edgenas.exporters.ranges import METHODS, Seen
 from edgenas.lowering.onnx import lower
 from edgenas.lowering.quantisation import Scale
+from edgenas.lowering.weights import random_weights
 from edgenas.testing.reference import evaluate, values_of
 
 
@@ -143,6 +146,43 @@ def test_least_squared_distance_is_that_of_the_values_themselves(n: int) -> None
     shares = np.linspace(1.0, 0.2, 33)
     least = min(distance((share * one.least, share * one.greatest)) for share in shares)
     assert distance(METHODS["mse"](one)) <= 1.01 * least
+
+
+def test_a_value_that_overflows_on_any_image_is_named() -> None:
+    """Not on the first one alone: Python's own min() forgets a NaN that comes later."""
+    graph = Graph((2, 1, 1), (ops.Node("conv", ops.conv2d((2, 1, 1), 1, kernel=1), ("input",)),))
+    weights = {"conv.weight": np.array([3e38, -3e38], np.float32).reshape(1, 2, 1, 1)}
+    images = np.array([0.1, 5.0, 0.1], np.float32).reshape(3, 1, 1, 1).repeat(2, axis=1)
+    with pytest.raises(ExportError, match="'conv' is not finite"):
+        calibrate(graph, weights, images, Calibration(method="min_max"))
+
+
+@pytest.mark.parametrize("n_images", [1, 3])
+@pytest.mark.parametrize("last", ["relu6", "h_swish"])
+def test_values_that_follow_from_another_are_what_they_are(n_images: int, last: str) -> None:
+    """Shuffles and clipped values, before as after one another, and at the end."""
+    shape = (8, 5, 5)
+    nodes = (
+        ops.Node("first", ops.channel_shuffle(shape, 2), ("input",)),
+        ops.Node("conv", ops.conv2d(shape, 8, kernel=3), ("first",)),
+        ops.Node("relu", ops.activation(shape, "relu"), ("conv",)),
+        ops.Node("mixed", ops.channel_shuffle(shape, 4), ("relu",)),
+        ops.Node("swish", ops.activation(shape, "h_swish"), ("mixed",)),
+        ops.Node("six", ops.activation(shape, "relu6"), ("swish",)),
+        ops.Node("linear", ops.linear(shape, 1500), ("six",)),
+        ops.Node("last", ops.activation((1500,), last), ("linear",)),
+    )
+    graph = Graph(shape, nodes)
+    weights = random_weights(graph)
+    images = np.random.default_rng(0).normal(size=(n_images, *shape)).astype(np.float32) * 3
+    found = calibrate(graph, weights, images, Calibration())
+    assert np.isfinite(list(found.sqnr_db.values())).all()
+    plain = calibrate(graph, weights, images, Calibration(method="min_max")).ranges
+    values = values_of(graph, weights, images)
+    assert list(plain) == ["input", *(node.name for node in nodes)]
+    for name, span in plain.items():
+        wanted = (float(values[name].min()), float(values[name].max()))
+        assert span == pytest.approx(wanted, rel=1e-4, abs=1e-5), name
 
 
 def test_large_values_are_sampled_and_ends_and_logits_are_whole(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
+from edgenas.core.cores import n_usable_cores
 from edgenas.core.errors import DataError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -106,7 +106,7 @@ class DataSettings:
         """Return how many processes decode files."""
         if self.workers is not None:
             return self.workers
-        return min(MOST_WORKERS, len(os.sched_getaffinity(0)))
+        return min(MOST_WORKERS, n_usable_cores())
 
     def fits_in_memory(self, n_bytes: int) -> bool:
         """Return whether that many bytes of decoded images are to be kept in memory."""

@@ -106,19 +106,19 @@ def test_of_several_devices_one_must_be_named(phone: EmulatedPhone) -> None:
 
 def test_the_wrong_serial_lists_what_is_there(phone: EmulatedPhone) -> None:
     phone.adb("connect", phone.serial)
-    wrong = reaching(phone, serial="0123456789ABCDEF", connect_timeout_s=0.1)
+    wrong = reaching(phone, serial="0123456789ABCDEF", connect_timeout_s=1.0)
     with pytest.raises(
         DeviceError, match=f"no device '0123456789ABCDEF'; attached: {phone.serial}"
     ):
         wrong.run(["true"], 10)
-    nobody = reaching(phone, serial="127.0.0.1:1", connect_timeout_s=0.1)
+    nobody = reaching(phone, serial="127.0.0.1:1", connect_timeout_s=1.0)
     with pytest.raises(DeviceError, match=r"no device '127.0.0.1:1' \(adb: .*failed to connect"):
         nobody.run(["true"], 10)
 
 
 def test_no_device_at_all_says_what_to_do(phone: EmulatedPhone) -> None:
     phone.adb("disconnect")
-    alone = reaching(phone, serial=None, connect_timeout_s=0.1)
+    alone = reaching(phone, serial=None, connect_timeout_s=1.0)
     with pytest.raises(DeviceError, match=r"no Android device is attached; .*USB debugging"):
         alone.run(["true"], 10)
 
@@ -126,7 +126,7 @@ def test_no_device_at_all_says_what_to_do(phone: EmulatedPhone) -> None:
 def test_an_unauthorised_computer_is_told_so() -> None:
     missing_here(pytest.skip)
     with EmulatedPhone(authorised=False) as phone:
-        closed = reaching(phone, connect_timeout_s=0.5)
+        closed = reaching(phone, connect_timeout_s=1.0)
         with pytest.raises(DeviceError, match=r"\(unauthorized\); unlock its screen"):
             closed.run(["true"], 10)
 
@@ -245,7 +245,7 @@ def test_a_reboot_in_mid_command_is_an_error_and_the_device_comes_back(
         with pytest.raises(DeviceError, match="cut"):
             process.read(1, 30)
         process.kill()
-        quick = reaching(phone, connect_timeout_s=0.2)
+        quick = reaching(phone, connect_timeout_s=1.0)
         with pytest.raises(DeviceError, match=r"no device|offline"):
             quick.run(["true"], 10)
     finally:
