@@ -10,7 +10,6 @@ are made, and what is there is not made again.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ import torch
 
 from benchmarks.environment import environment
 from benchmarks.exporting.families import families, module_of, request_of
+from benchmarks.exporting.rows import read_rows
 from benchmarks.exporting.support import Seen, support_readme
 from edgenas.core.errors import EdgenasError, ExportError
 from edgenas.core.files import write_json, write_text
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also what is there")
     parser.add_argument("--readme", action="store_true")
     given = parser.parse_args()
-    rows = read_rows()
+    rows = read_rows(RESULTS)
     if given.readme:
         write_text(README, support_readme([seen(row) for row in rows]))
         return
@@ -76,14 +76,6 @@ def _has_recipe(kind: type[Exporter], precision: str) -> bool:
     except ExportError:
         return False
     return True
-
-
-def read_rows() -> list[dict[str, Any]]:
-    """Return the rows that there are."""
-    if not RESULTS.is_file():
-        return []
-    found: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
-    return found
 
 
 def made(request: ExportRequest, target: str, precision: str) -> dict[str, Any]:

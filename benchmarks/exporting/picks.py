@@ -11,7 +11,6 @@ Rows of other runs stay as they are; each row says when and on which machine it 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import replace
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.environment import environment
+from benchmarks.exporting.rows import read_rows
 from edgenas.core.files import write_json
 from edgenas.exporters import ExportRequest, get
 from edgenas.lowering.torch import GraphModule
@@ -43,19 +43,11 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     torch.set_num_threads(1)
     for folder in parser.parse_args().runs:
-        rows = [row for row in read_rows() if row["run"] != folder.name]
+        rows = [row for row in read_rows(RESULTS) if row["run"] != folder.name]
         made = environment()
         told = {"date": made["date"], "machine": made["machine"]["slug"]}
         rows += [{**row, **told} for row in judged(folder)]
         write_json(RESULTS, {"rows": rows, "environment": made})
-
-
-def read_rows() -> list[dict[str, Any]]:
-    """Return the rows that there are."""
-    if not RESULTS.is_file():
-        return []
-    found: list[dict[str, Any]] = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"]
-    return found
 
 
 def opened(folder: Path) -> Run:

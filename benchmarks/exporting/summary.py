@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.exporting.matrix import read_rows
+from benchmarks.exporting.rows import read_rows
 from edgenas.core.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -53,13 +53,11 @@ twice its standard error. `edgenas_again` is a copy of our file: what two timing
 
 def main() -> None:
     """Write the document."""
-    text = _TOP + matrix(read_rows())
-    calibration = RESULTS / "calibration.json"
-    if calibration.is_file():
-        text += _CALIBRATION + timed(json.loads(calibration.read_text(encoding="utf-8"))["rows"])
-    picks = RESULTS / "picks.json"
-    if picks.is_file():
-        text += _PICKS + judged(json.loads(picks.read_text(encoding="utf-8"))["rows"])
+    text = _TOP + matrix(read_rows(RESULTS / "matrix.json"))
+    if calibration := read_rows(RESULTS / "calibration.json"):
+        text += _CALIBRATION + timed(calibration)
+    if picks := read_rows(RESULTS / "picks.json"):
+        text += _PICKS + judged(picks)
     text += _PEERS
     for path in sorted(RESULTS.glob("peers-*.json")):
         text += compared(json.loads(path.read_text(encoding="utf-8")))

@@ -189,9 +189,9 @@ class Exporter(ABC):
             return None
         if request.calibrated is not None:
             return request.calibrated
-        images = self.calibration_images(request)
         asked = (type(self).calibration_images, settings)
         if asked not in request.known:
+            images = self.calibration_images(request)
             request.known[asked] = calibrate(request.graph, request.weights, images, settings)
         return request.known[asked]
 

@@ -15,7 +15,7 @@ of all images of a pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
@@ -28,12 +28,11 @@ from edgenas.core.cores import n_usable_cores
 from edgenas.core.errors import ExportError
 from edgenas.core.ops import Graph, out_shape
 from edgenas.core.schema import StrictModel
-from edgenas.exporters.observation import INPUT, OUTPUT, observe, one_core_session
-from edgenas.exporters.ranges import METHODS, Range, Seen
+from edgenas.exporters.observation import INPUT, OUTPUT, Images, observe, one_core_session
+from edgenas.exporters.ranges import METHODS, Range
 from edgenas.lowering.onnx import lower
 from edgenas.lowering.weights import Weights
 
-Images = npt.NDArray[np.float32]
 Ranges = dict[str, Range]
 
 _N_JUDGED = 64  # images on which ``best`` compares the methods
@@ -83,9 +82,23 @@ def calibrate(graph: Graph, weights: Weights, images: Images, settings: Calibrat
     """
     _check(graph, images)
     images = images[: settings.n_images]
+    names = METHODS if settings.method == "best" else [settings.method]
+    judged = images[:_N_JUDGED]
     with ThreadPoolExecutor(_n_workers(graph), "edgenas-calibration") as pool:
         seen, logits = observe(graph, weights, images, pool)
-        return _chosen(graph, weights, images, settings, seen=seen, logits=logits, pool=pool)
+        every = {
+            name: dict(zip(seen, pool.map(METHODS[name], seen.values()), strict=True))
+            for name in names
+        }
+        if settings.method != "best":
+            return Calibrated(every[settings.method], settings.method, len(images), {})
+        answers = pool.map(lambda one: _logits(graph, weights, judged, one), every.values())
+        sqnr_db = {
+            name: sqnr(logits[: len(judged)], found)
+            for name, found in zip(every, answers, strict=True)
+        }
+    best = max(sqnr_db, key=lambda name: sqnr_db[name] + (_MARGIN_DB if name == _USUAL else 0))
+    return Calibrated(every[best], best, len(images), sqnr_db)
 
 
 def sqnr(reference: npt.NDArray[Any], found: npt.NDArray[Any]) -> float:
@@ -120,34 +133,6 @@ def _check(graph: Graph, images: Images) -> None:
         )
     if not np.isfinite(images).all():
         raise ExportError("calibration images hold NaN or infinite values")
-
-
-def _chosen(  # noqa: PLR0913
-    graph: Graph,
-    weights: Weights,
-    images: Images,
-    settings: Calibration,
-    *,
-    seen: Mapping[str, Seen],
-    logits: npt.NDArray[np.float32],
-    pool: Executor,
-) -> Calibrated:
-    """Return the ranges of the method that is asked for, or of the one with the least noise."""
-
-    def ranges_by(method: str) -> Ranges:
-        return dict(zip(seen, pool.map(METHODS[method], seen.values()), strict=True))
-
-    def noise_of(ranges: Ranges) -> float:
-        judged = images[:_N_JUDGED]
-        return sqnr(logits[: len(judged)], _logits(graph, weights, judged, ranges))
-
-    n = len(images)
-    if settings.method != "best":
-        return Calibrated(ranges_by(settings.method), settings.method, n, {})
-    every = {method: ranges_by(method) for method in METHODS}
-    sqnr_db = dict(zip(every, pool.map(noise_of, every.values()), strict=True))
-    best = max(sqnr_db, key=lambda name: sqnr_db[name] + (_MARGIN_DB if name == _USUAL else 0))
-    return Calibrated(every[best], best, n, sqnr_db)
 
 
 def _logits(

@@ -19,6 +19,7 @@ from edgenas.core.extras import require
 from edgenas.core.ops import Graph, OpSpec
 from edgenas.exporters.ranges import Seen
 from edgenas.lowering.onnx import lower
+from edgenas.lowering.onnx_session import one_core_options
 from edgenas.lowering.plan import deployed
 from edgenas.lowering.quantisation import ACTIVATIONS
 from edgenas.lowering.weights import Weights
@@ -51,14 +52,14 @@ def observe(
         MissingExtraError: onnx or onnxruntime is not installed.
     """
     session, outputs = _telling_session(graph, weights)
-    wanted, logits_at = list(outputs.values()), list(outputs).index(graph.nodes[-1].name)
+    wanted = list(outputs.values())
 
     def run(place: int) -> tuple[list[_Part], npt.NDArray[np.float32]]:
         image = images[place]
         # The same places in all values of one size, others in each image, whoever runs it.
         draws = np.random.default_rng((0, place)).random(_SAMPLED)
         values = session.run(wanted, {INPUT: image[np.newaxis]})
-        return [_part(value, draws) for value in (image, *values)], values[logits_at][0]
+        return [_part(value, draws) for value in (image, *values)], values[-1][0]
 
     by_image, logits = zip(*pool.map(run, range(len(images))), strict=True)
     joined = pool.map(_joined, zip(*by_image, strict=True))
@@ -74,15 +75,15 @@ def observe(
 
 def one_core_session(content: bytes) -> Any:
     """Return a model as a session of onnxruntime whose runs take the calling thread alone."""
-    runtime = require("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    providers = ["CPUExecutionProvider"]
+    return require("onnxruntime").InferenceSession(content, one_core_options(), providers=providers)
 
 
 def _telling_session(graph: Graph, weights: Weights) -> tuple[Any, dict[str, str]]:
-    """Return the network as a session that hands values out, and their names there, by node."""
+    """Return the network as a session that hands values out, and their names there, by node.
+
+    The logits come last.
+    """
     onnx, helper = require("onnx"), require("onnx.helper")
     model = onnx.load_from_string(lower(graph, weights, input_name=INPUT, output_name=OUTPUT))
     *inner, last = deployed(graph).nodes

@@ -25,6 +25,7 @@ from edgenas.exporters.base import (
 from edgenas.exporters.bundle.texts import program
 from edgenas.exporters.recipe import Recipe
 from edgenas.lowering.onnx import BATCH, OPSET, OPSETS, lower
+from edgenas.lowering.onnx_session import one_core_options
 from edgenas.lowering.optimised_onnx import onnx_operators
 
 _CHUNK = 32  # images at once where any number is taken
@@ -112,9 +113,7 @@ class OnnxExporter(Exporter):
 
 def _session(path: Path, entries: Mapping[str, str]) -> Any:
     runtime = require("onnxruntime")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options = one_core_options()
     try:
         for name, value in entries.items():
             options.add_session_config_entry(name, value)

@@ -63,8 +63,8 @@ def _histogram(samples: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
 def _error(means: Floats, counts: Floats, span: Range) -> float:
     """Return the sum of squared distances of values, so often each, from their codes."""
     scale = Scale.of(span, signed=False)
-    codes = np.clip(np.rint(means / scale.step) + scale.zero_point, scale.low, scale.high)
-    return float(np.square((codes - scale.zero_point) * scale.step - means) @ counts)
+    values = (scale.encode(means) - scale.zero_point) * scale.step
+    return float(np.square(values - means) @ counts)
 
 
 METHODS: Mapping[str, Callable[[Seen], Range]] = {

@@ -11,6 +11,7 @@ from edgenas.core.errors import ExportError
 from edgenas.core.extras import require
 from edgenas.core.ops import POOLS, Shape
 from edgenas.lowering.onnx import ENTRY, SHARES
+from edgenas.lowering.onnx_session import one_core_options
 from edgenas.lowering.optimised import Execution, RunOperator
 
 _JOINS = ("Concat", "QLinearConcat")
@@ -62,11 +63,9 @@ def _optimised(model: bytes) -> Any:
     runtime, onnx = require("onnxruntime"), require("onnx")
     with tempfile.TemporaryDirectory(prefix="edgenas-") as folder:
         path = Path(folder) / "optimised.onnx"
-        options = runtime.SessionOptions()
+        options = one_core_options()  # also silent that the optimised file fits this CPU only
         options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.optimized_model_filepath = str(path)
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # it warns that the optimised file fits this CPU only
         try:
             runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the engine's errors share no class of their own

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.exporting.families import module_of, request_of
-from benchmarks.exporting.matrix import README, SAMPLE, made, read_rows, seen
+from benchmarks.exporting.matrix import README, RESULTS, SAMPLE, made, seen
+from benchmarks.exporting.rows import read_rows
 from benchmarks.exporting.support import Seen, support_readme
 from edgenas.exporters import ExportRequest, get
 from edgenas.testing.golden import combinations
@@ -27,7 +28,7 @@ def test_a_family_passes_as_it_did(
     family, request = sample
     (row,) = [
         row
-        for row in read_rows()
+        for row in read_rows(RESULTS)
         if (row["family"], row["target"], row["precision"]) == (family, *kind)
     ]
     found = made(request, *kind)
@@ -38,7 +39,9 @@ def test_a_family_passes_as_it_did(
 
 def test_the_readme_is_what_was_seen() -> None:
     assert Path(__file__).parents[2] / "export" / "README.md" == README
-    assert README.read_text(encoding="utf-8") == support_readme([seen(r) for r in read_rows()])
+    assert README.read_text(encoding="utf-8") == support_readme(
+        [seen(r) for r in read_rows(RESULTS)]
+    )
 
 
 def test_what_was_not_seen_is_not_said() -> None:

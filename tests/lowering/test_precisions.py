@@ -431,16 +431,7 @@ def test_float16_weights_are_read_through_dequantize() -> None:
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="elsewhere values may be in float16")
 def test_float16_rounds_the_weights_and_nothing_else() -> None:
     """The sixth of a hard sigmoid, rounded too, would tell in every gate."""
-    op = mbconv(
-        (16, 13, 14),
-        16,
-        mid_channels=64,
-        kernel=5,
-        stride=1,
-        activation="h_swish",
-        squeeze_excite=True,
-    )
-    graph = expand(op)
+    graph = peer_graphs()["sampled"]
     weights = random_weights(graph)
     rounded = {name: one.astype(np.float16).astype(np.float32) for name, one in weights.items()}
     inputs = np.random.default_rng(0).normal(size=(1, *graph.in_shape)).astype(np.float32)
