@@ -71,12 +71,17 @@ def show_front(result: CompileResult) -> None:
 
 
 def fallen(finalists: Sequence[Mapping[str, Any]], precision: str) -> list[str]:
-    """Return lines on the members of the front that others beat once all were files; or none."""
+    """Return lines on the members of the front that are no finalists any more; or none.
+
+    Others beat them once all were files, or they could not be written, or do not run.
+    """
     known = {one["id"]: one for one in finalists}
     beaten = [one for one in finalists if one["beaten_by"] is not None]
+    out = [f"finalist {one['id']} is out: {one['error']}" for one in finalists if one["error"]]
     if not beaten:
-        return []
+        return out
     return [
+        *out,
         f"as {precision} files, {len(beaten)} of {len(finalists)} finalists are no better than "
         "another one in any objective, and fell off the front:",
         *(

@@ -307,6 +307,11 @@ def with_checks(manifest: Manifest, more: Sequence[Check]) -> Manifest:
     )
 
 
+def untimed(manifest: Manifest, reason: str) -> Manifest:
+    """Return a manifest that says why the file's latency was not measured."""
+    return manifest.model_copy(update={"not_run": {**manifest.not_run, "measured_latency": reason}})
+
+
 def _status(checks: Sequence[Check | CheckEntry]) -> Literal["passed", "failed"]:
     return "failed" if any(check.passed is False for check in checks) else "passed"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edgenas.exporters.validate import Check, delegate_check, top1_check, values
 from edgenas.hardware.device import Device
 from edgenas.profiling.footprint import measure_footprints
 from edgenas.profiling.progress import Progress, silent
+from edgenas.profiling.retrying import with_retries
 from edgenas.runtimes.base import RUNTIMES
 from edgenas.runtimes.bench import Bench, LoadInfo, open_bench
 
@@ -27,7 +29,46 @@ IN_DEVICE = (
 """Checks for which the file must have opened, in order."""
 
 _N_PROCESSES = 3
+_N_RETRIES = 1
+"""How often a file is tried again that has taken its measuring process with it."""
 _KEY = "file"
+
+
+def reason_not_to_run(
+    device: Device, runtime: str, path: Path, *, precision: str, timeout_s: float = 60.0
+) -> str | None:
+    """Return why a file does not open or not run on a device, None if it does both.
+
+    Raises:
+        DeviceError: the device cannot be reached or does not answer: nothing is known of the file.
+    """
+
+    def once() -> None:
+        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+            bench.load(_KEY, path)  # which runs it once, too
+
+    return _fault(device, once)
+
+
+def runs_there(checks: Sequence[Check]) -> bool:
+    """Return whether a file opened and ran, by what `check_on_device` says of it."""
+    return all(check.passed is not False for check in checks if check.name == OPENS)
+
+
+def _fault(device: Device, attempt: Callable[[], None]) -> str | None:
+    """Call `attempt`, which runs a file; return what the file made of it, None if nothing.
+
+    A process that is lost may have other reasons; the file's it is when it is lost again on a
+    device that answers.
+
+    Raises:
+        DeviceError: as `with_retries`, of a device that cannot be reached.
+    """
+    try:
+        with_retries(device, attempt, lambda: 0, n_retries=_N_RETRIES)
+    except AgentError as error:
+        return str(error)
+    return None
 
 
 def check_on_device(  # noqa: PLR0913
@@ -44,6 +85,7 @@ def check_on_device(  # noqa: PLR0913
     """Return the checks of a file that its own device makes, failed ones included.
 
     The file runs in the device's measuring process, with the settings that tables are made with.
+    Where the process is lost it is tried once more.
 
     Args:
         device: on which it is to run.
@@ -58,9 +100,11 @@ def check_on_device(  # noqa: PLR0913
     Raises:
         DeviceError: the device cannot be reached or does not answer: nothing is known of the file.
     """
-    precision = exporter.recipe.precision
-    try:
-        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+    recipe = exporter.recipe
+    made: list[Check] = []
+
+    def once() -> None:
+        with open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench:
             loaded = bench.load(_KEY, path)
             found = None
             if RUNTIMES.get(runtime).returns_outputs:
@@ -69,25 +113,27 @@ def check_on_device(  # noqa: PLR0913
             device,
             runtime,
             {_KEY: path},
-            precision=precision,
+            precision=recipe.precision,
             n_processes=_N_PROCESSES,
             timeout_s=timeout_s,
             progress=progress,
         )[_KEY]
-    except AgentError as error:
-        refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=str(error))
-        return [refused, *(_not_made(name, "the file does not run there") for name in IN_DEVICE)]
-    recipe = exporter.recipe
-    peak_kib = footprint.peak_memory_kib
-    return [
-        Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
-        *_compared(exporter, runtime, reference, found),
-        delegate_check(recipe, loaded.outside, name=IN_DEVICE[2]),
-        _at_most(IN_DEVICE[3], footprint.load_ms, recipe.most_load_ms, "ms to load"),
-        _not_made(IN_DEVICE[4], "the engine does not tell its memory")
-        if peak_kib is None
-        else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
-    ]
+        peak_kib = footprint.peak_memory_kib
+        made[:] = [
+            Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
+            *_compared(exporter, runtime, reference, found),
+            delegate_check(recipe, loaded.outside, name=IN_DEVICE[2]),
+            _at_most(IN_DEVICE[3], footprint.load_ms, recipe.most_load_ms, "ms to load"),
+            _not_made(IN_DEVICE[4], "the engine does not tell its memory")
+            if peak_kib is None
+            else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
+        ]
+
+    fault = _fault(device, once)
+    if fault is None:
+        return made
+    refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=fault)
+    return [refused, *(_not_made(name, "the file does not run there") for name in IN_DEVICE)]
 
 
 def _compared(

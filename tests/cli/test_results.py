@@ -21,6 +21,13 @@ def test_who_fell_off_the_front_is_named_with_what_beats_it() -> None:
     ]
 
 
+def test_who_cannot_be_written_or_run_is_named_with_the_reason() -> None:
+    out = Finalist("7c02", 0.88, 0.87, 0.120, None, error="it does not run on board: no kernel")
+    assert fallen([asdict(one) for one in (STAYED, out)], "int8") == [
+        "finalist 7c02 is out: it does not run on board: no kernel"
+    ]
+
+
 def test_nothing_is_told_where_all_stay_or_none_was_judged() -> None:
     assert fallen([asdict(STAYED)], "int8") == []
     assert fallen([], "float32") == []

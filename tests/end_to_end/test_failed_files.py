@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgenas.cli import main
-from edgenas.core.errors import ValidationError
+from edgenas.core.errors import ExportError, ValidationError
 from edgenas.exporters.manifest import read_manifest
+from edgenas.exporters.tflite import TfliteExporter
 from edgenas.exporters.validate import Check
 from edgenas.study.api import compile_job, export
 from edgenas.study.chain import StepEvent
-from edgenas.study.steps import measure
+from edgenas.study.steps import device_checks, measure
+from edgenas.study.steps import export as export_step
+from tests.end_to_end.test_compile import again
 from tests.tiny_job import write_job
 
 pytestmark = pytest.mark.slow
@@ -56,6 +61,94 @@ def test_one_fails_and_the_other_is_delivered(
     entries = {one["target"]: one for one in json.loads((run / "proof.json").read_text())["files"]}
     assert (entries["onnx"]["status"], entries["tflite"]["status"]) == ("passed", "failed")
     assert (entries["tflite"]["measured"] is None) == (name == "size")
+
+
+def test_a_file_that_does_not_run_on_the_device_is_not_timed_and_is_no_result(
+    run: Path, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demand(home, "most_file_kib: 1000")  # so that the files are written and timed anew
+    check = device_checks.check_on_device
+
+    def damaged_on_the_way(device: Any, runtime: str, exporter: Any, path: Path, **how: Any) -> Any:
+        if path.suffix == ".tflite":
+            path = home / path.name
+            path.write_bytes(b"nothing")
+        return check(device, runtime, exporter, path, **how)
+
+    monkeypatch.setattr(device_checks, "check_on_device", damaged_on_the_way)
+    shutil.rmtree(run / "measured")
+    assert main(["export", str(run)]) == ValidationError.exit_code
+    assert "model.tflite: the exported file failed device_opens" in capsys.readouterr().err
+    assert not (run / "model.tflite").exists()
+    assert (run / "model.tflite.failed").is_file()
+    manifest = read_manifest(run / "model.tflite")
+    assert (manifest.status, manifest.measured_latency) == ("failed", None)
+    assert manifest.not_run["measured_latency"] == "it does not run there"
+    assert "model.tflite" not in json.loads((run / "measured/litert.json").read_text())["timings"]
+    assert read_manifest(run / "model.onnx").measured_latency is not None
+    bundles = json.loads((run / "bundle/bundles.json").read_text())
+    assert bundles["refused"] == {"tflite": "its checks failed: device_opens"}
+    monkeypatch.undo()
+    monkeypatch.setenv("EDGENAS_HOME", str(home))
+    assert [path.name for path in export(run).bundles] == ["onnx", "tflite"]
+    assert read_manifest(run / "model.tflite").measured_latency is not None
+    assert not (run / "model.tflite.failed").exists()
+
+
+def test_a_target_that_cannot_have_the_network_takes_no_other_with_it(
+    run: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demand(home, "most_file_kib: 1000")
+
+    def refuse(*_: object) -> None:
+        raise ExportError("TFLite has no operator Mish")
+
+    job = write_job(run.parent)
+    with monkeypatch.context() as patched:
+        patched.setattr(TfliteExporter, "export", refuse)
+        with pytest.raises(ValidationError, match=r"tflite: there is no file: .* no operator Mish"):
+            compile_job(job, run)
+    assert not list(run.glob("model.tflite*"))
+    assert read_manifest(run / "model.onnx").measured_latency is not None
+    proof = json.loads((run / "proof.json").read_text())
+    assert [entry["target"] for entry in proof["files"]] == ["onnx"]
+    assert proof["unwritten"] == {"tflite": "TFLite has no operator Mish"}
+    bundles = json.loads((run / "bundle/bundles.json").read_text())
+    assert (bundles["made"], list(bundles["refused"])) == (["onnx"], ["tflite"])
+    page = (run / "report.html").read_text(encoding="utf-8")
+    assert "Export failed: TFLite has no operator Mish" in page
+    assert [path.name for path in export(run).bundles] == ["onnx", "tflite"]
+    with monkeypatch.context() as patched:
+        patched.setattr(TfliteExporter, "export", refuse)
+        demand(home, "most_file_kib: 999")
+        with pytest.raises(ExportError, match="no operator Mish"):
+            compile_job(write_job(run.parent, ("[onnx, tflite]", "[tflite]")), run)
+
+
+def test_a_file_lies_nowhere_without_its_manifest(
+    run: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the run is killed: what has a result's name says of itself what is not proven."""
+    demand(home, "most_file_kib: 1000")
+    again(run, until="export")
+    for name in ("model.onnx", "model.tflite"):
+        manifest = read_manifest(run / name)
+        assert (manifest.status, manifest.measured_latency) == ("passed", None)
+        assert "not got there" in manifest.not_run["measured_latency"]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    demand(home, "most_file_kib: 999")
+    with monkeypatch.context() as patched:
+        patched.setattr(export_step, "run_checks", killed)
+        with pytest.raises(KeyboardInterrupt):
+            again(run, until="export")
+    assert not list(run.glob("model.[ot]*"))
+    again(run)
+    for name in ("model.onnx", "model.tflite"):
+        assert read_manifest(run / name).measured_latency is not None
+        assert not (run / "export" / name).exists()
 
 
 def test_it_is_reported_and_tried_again(run: Path, home: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,12 +15,13 @@ from edgenas.cli import main
 from edgenas.core.errors import UsageError
 from edgenas.costs.table import CostTable
 from edgenas.exporters.manifest import read_manifest
+from edgenas.hardware.device import Device
 from edgenas.lowering.torch import GraphModule
 from edgenas.study import api
 from edgenas.study.context import Run
 from edgenas.study.job import load_job
 from edgenas.study.run_folder import RunFolder
-from edgenas.study.steps import quantise
+from edgenas.study.steps import finalists, quantise
 from edgenas.study.steps.finalists import read_finalists, reranked
 from edgenas.study.steps.quantise import QUANTISE
 from edgenas.study.steps.search import read_front
@@ -93,6 +96,34 @@ def test_finalists_are_judged_by_their_files(opened: Run) -> None:
     pick = opened.read("pick.json")
     assert pick["id"] in members
     assert pick["values"]["latency_ms"] == members[pick["id"]]["latency_ms"]
+
+
+def test_a_finalist_that_does_not_run_on_the_device_is_out(
+    int8_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(shutil.copytree(int8_run, tmp_path / "run"))
+    before = json.loads((run / "pick.json").read_text())["id"]
+    asked = finalists.reason_not_to_run
+
+    def without_the_pick(device: Device, runtime: str, path: Path, **how: Any) -> str | None:
+        if path.stem == before:
+            path.write_bytes(path.read_bytes()[:-100])
+        return asked(device, runtime, path, **how)
+
+    monkeypatch.setattr(finalists, "reason_not_to_run", without_the_pick)
+    text = (run / "job.yaml").read_text()
+    (run / "job.yaml").write_text(
+        text.replace("n_validation_images: 100", "n_validation_images: 99")
+    )
+    result = api.compile_job(run / "job.yaml", run, until="pick")
+    found = {one["id"]: one for one in result.finalists}
+    assert "it does not run on local: " in found[before]["error"]
+    assert found[before]["measured_ms"] is None
+    others = [one for one in found.values() if one["id"] != before]
+    assert others
+    assert all(one["error"] is None and one["measured_ms"] > 0 for one in others)
+    assert result.pick is not None
+    assert result.pick["id"] != before
 
 
 def test_a_limit_with_confidence_is_held_by_prediction_and_measurement(opened: Run) -> None:

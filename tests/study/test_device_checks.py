@@ -98,6 +98,7 @@ def settled(
 ) -> Path:
     """Settle a run whose one file has these checks; returns the file's path."""
     path = folder / "model.onnx"
+    write_json(folder / "export/export.json", {"targets": ["onnx"], "unwritten": {}})
     write_json(folder / "export/onnx.json", manifest.model_dump(mode="json"))
     write_manifest(with_checks(manifest, checks), path)
     monkeypatch.setattr(device_checks, "model_path", lambda run, target: path)

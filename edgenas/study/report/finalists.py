@@ -72,10 +72,13 @@ def section(finalists: tuple[Finalist, ...], precision: str) -> str:
             ]
         )
     fell = sum(one.beaten_by is not None for one in finalists)
+    out = sum(one.error is not None for one in finalists)
     remark = (
-        f"{len(finalists)} members of the front were written in {escape(precision)} and measured "
-        f"before the pick was made; {fell or 'none'} of them fell off the front."
+        f"{len(finalists) - out} members of the front were written in {escape(precision)} and "
+        f"measured before the pick was made; {fell or 'none'} of them fell off the front."
     )
+    if out:
+        remark += f" {out} more could not be written, or did not run on the device."
     headers = ["Id", "Accuracy in the search", "Of the file", "Predicted (ms)", "Measured (ms)"]
     label = "Finalists: predicted latency and accuracy in the search, and what their files do"
     return (
@@ -108,7 +111,7 @@ def _points(
 
 def _verdict(one: Finalist) -> str:
     if one.error is not None:
-        return f'<span class="bad">no file: {escape(one.error)}</span>'
+        return f'<span class="bad">out: {escape(one.error)}</span>'
     if one.beaten_by is None:
         return '<span class="good">stays</span>'
     return f'<span class="bad">fell off</span>: <code>{escape(one.beaten_by)}</code> is no worse'

@@ -53,7 +53,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     proof = run.read(PROOF)
     outputs: list[Path] = []
     made: list[str] = []
-    refused: dict[str, str] = {}
+    refused = {target: f"there is no file: {why}" for target, why in proof["unwritten"].items()}
     for i, entry in enumerate(proof["files"]):
         progress("making bundles", i, len(proof["files"]))
         target = entry["target"]
@@ -95,7 +95,7 @@ def _summary(run: Run) -> str:
 BUNDLE = Step(
     name="bundle",
     needs=("export", "measure"),
-    version=1,
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,

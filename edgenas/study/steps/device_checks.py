@@ -12,7 +12,13 @@ from edgenas.exporters.validate import Check, refusal, set_aside
 from edgenas.profiling.file_checks import check_on_device
 from edgenas.profiling.progress import Progress
 from edgenas.study.context import Run
-from edgenas.study.steps.export import checks_of, has_failed, model_path, read_reference
+from edgenas.study.steps.export import (
+    checks_of,
+    has_failed,
+    model_path,
+    read_reference,
+    written_targets,
+)
 
 BUDGET = "budget_"
 """What the names of budgets' checks begin with."""
@@ -71,7 +77,7 @@ def bring_back(run: Run) -> None:
     Raises:
         StorageError: one cannot be renamed.
     """
-    for target in run.exporters:
+    for target in written_targets(run):
         path = model_path(run, target)
         broken = failed_path(path)
         if has_failed(run, target) or path.exists() or not broken.exists():
@@ -92,7 +98,7 @@ def set_failed_aside(run: Run) -> None:
         StorageError: it cannot be renamed.
     """
     refused = []
-    for target in run.exporters:
+    for target in written_targets(run):
         path = model_path(run, target)
         manifest = read_manifest(path)
         if manifest.status == "passed" or has_failed(run, target):

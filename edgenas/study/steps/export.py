@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgenas.core.artifact import failed_path, formats_by_suffix
-from edgenas.core.errors import StorageError, ValidationError
+from edgenas.core.errors import ExportError, StorageError, ValidationError
 from edgenas.core.files import write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
 from edgenas.exporters.base import Images
@@ -24,9 +24,10 @@ from edgenas.exporters.manifest import (
     Source,
     make_manifest,
     manifest_path,
+    untimed,
     write_manifest,
 )
-from edgenas.exporters.validate import Check, refusal, run_checks, set_aside
+from edgenas.exporters.validate import Check, refusal, run_checks
 from edgenas.profiling.progress import Progress
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.chain import Step
@@ -59,19 +60,28 @@ def read_draft(run: Run, target: str) -> Manifest:
     return Manifest.model_validate(run.read(f"export/{target}.json"), strict=False)
 
 
+def written_targets(run: Run) -> list[str]:
+    """Return the targets that there are files of, sound or not."""
+    return list(run.read(EXPORT)["targets"])
+
+
+def unwritten(run: Run) -> dict[str, str]:
+    """Return why there is no file, by target."""
+    return dict(run.read(EXPORT)["unwritten"])
+
+
 def has_failed(run: Run, target: str) -> bool:
     """Return whether a target's file failed its checks where it was written: no result."""
     return read_draft(run, target).status == "failed"
 
 
-def sound_files(run: Run, runtime: str) -> dict[str, Path]:
-    """Return the files that a runtime is to time, by name; those that failed are left out."""
-    paths = [
-        model_path(run, target)
-        for target in run.exporters
+def sound_targets(run: Run, runtime: str) -> list[str]:
+    """Return the targets whose files a runtime is to time; those that failed are left out."""
+    return [
+        target
+        for target in written_targets(run)
         if run.runtime_of(target) == runtime and not has_failed(run, target)
     ]
-    return {path.name: path for path in paths}
 
 
 def _inputs(run: Run) -> dict[str, Any]:
@@ -105,12 +115,23 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     _clear(run)
     request, test_accuracy = _request(run)
     outputs: list[Path] = []
+    refused: dict[str, str] = {}
     for i, (target, exporter) in enumerate(run.exporters.items()):
         progress("writing and checking files", i, len(run.exporters))
-        outputs += _export(run, target, exporter, request)
+        try:
+            outputs += _export(run, target, exporter, request)
+        except ExportError as error:
+            if len(run.exporters) == 1:
+                raise
+            refused[target] = str(error)
     progress("writing and checking files", len(run.exporters), len(run.exporters))
-    test = {"test_accuracy": test_accuracy, "n_test": run.dataset.n_test}
-    write_json(run.folder / EXPORT, {**test, "targets": list(run.exporters)})
+    content = {
+        "test_accuracy": test_accuracy,
+        "n_test": run.dataset.n_test,
+        "targets": [target for target in run.exporters if target not in refused],
+        "unwritten": refused,
+    }
+    write_json(run.folder / EXPORT, content)
     write_bytes(run.folder / REFERENCE, _reference(request))
     return [*outputs, run.folder / EXPORT, run.folder / REFERENCE]
 
@@ -172,11 +193,15 @@ def _request(run: Run) -> tuple[ExportRequest, float | None]:
 def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -> list[Path]:
     """Write, check and describe one file; return what was written.
 
-    A file that fails is set aside, its manifest says why, and the other targets get theirs.
+    A file that fails is set aside, its manifest says why, and the other targets get theirs. Until
+    then the file lies in the step's own folder: what has a result's name has its manifest, too.
+
+    Raises:
+        ExportError: the target cannot have this network; no file is left of it.
     """
     path = model_path(run, target)
     request = exporter.with_calibration(request)
-    artifact = exporter.export(request, path)
+    artifact = exporter.export(request, run.folder / "export" / path.name)
     checks = run_checks(exporter, request, artifact)
     runtime = run.runtime_of(target)
     not_run = {}
@@ -196,21 +221,24 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     )
     draft = draft_path(run, target)
     write_json(draft, manifest.model_dump(mode="json"))
-    if manifest.status == "passed":
-        return [path, draft]
-    broken = set_aside(path)
-    write_manifest(manifest, path)
-    return [broken, draft]
+    later = untimed(manifest, "the run has not got there yet")
+    write_manifest(manifest if runtime is None else later, path)
+    place = path if manifest.status == "passed" else failed_path(path)
+    artifact.path.replace(place)
+    return [place, draft]
 
 
 def refuse_failed(run: Run) -> None:
-    """Refuse the files that failed where they were written.
+    """Refuse the files that failed where they were written, and the lack of those that were not.
 
     Raises:
         ValidationError: there are such files; the message has all of them.
     """
-    refused = []
-    for target in run.exporters:
+    refused = [
+        ValidationError(f"{target}: there is no file: {reason}", failed=("export",))
+        for target, reason in unwritten(run).items()
+    ]
+    for target in written_targets(run):
         manifest, path = read_draft(run, target), model_path(run, target)
         if manifest.status == "failed":
             refused.append(refusal(path, checks_of(manifest), failed_path(path)))
@@ -268,7 +296,8 @@ def _predicted_costs(run: Run, runtime: str | None) -> list[PredictedCost]:
 
 def _summary(run: Run) -> str:
     content = run.read(EXPORT)
-    names = ", ".join(_told(run, target) for target in content["targets"])
+    told = [_told(run, target) for target in content["targets"]]
+    names = ", ".join([*told, *(f"no file for {target}" for target in content["unwritten"])])
     found = content["test_accuracy"]
     if found is None:
         return f"{names}; the accuracy is not known: the images have no labels"
@@ -284,7 +313,7 @@ def _told(run: Run, target: str) -> str:
 EXPORT_STEP = Step(
     name="export",
     needs=("profile", "finetune", "quantise"),
-    version=2,
+    version=3,
     inputs=_inputs,
     make=_make,
     summary=_summary,

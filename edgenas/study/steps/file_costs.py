@@ -20,7 +20,6 @@ from edgenas.profiling.whole_networks import measure_costs
 from edgenas.runtimes.bench import engine_version
 from edgenas.study.context import Run
 from edgenas.study.run_folder import digest_of
-from edgenas.study.steps.export import sound_files
 
 
 def other_kinds(run: Run) -> tuple[Kind, ...]:
@@ -48,14 +47,15 @@ def costs_path(run: Run, runtime: str) -> Path:
     return run.folder / f"measured/{runtime}-costs.json"
 
 
-def measure_files_costs(run: Run, runtime: str, progress: Progress) -> Path | None:
-    """Measure the files of one runtime; None where there is nothing to measure.
+def measure_files_costs(
+    run: Run, runtime: str, files: Mapping[str, Path], progress: Progress
+) -> Path | None:
+    """Measure files, by name, on one runtime; None where there is nothing to measure.
 
     The budget is asked of the job's own runtime: what cannot be measured there is an error, and
     elsewhere a reason that is told.
     """
     kinds = other_kinds(run)
-    files = sound_files(run, runtime)
     if not kinds or not files:
         return None
     subject = {

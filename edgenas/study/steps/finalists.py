@@ -21,6 +21,7 @@ from edgenas.core.errors import ExportError, InfeasibleError, UsageError
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import scratch_folder, write_json
 from edgenas.pareto import non_dominated
+from edgenas.profiling.file_checks import reason_not_to_run
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
@@ -56,7 +57,7 @@ class Finalist:
         latency_ms: predicted.
         measured_ms: of the file.
         beaten_by: the finalist for whose sake it fell off the front, if it did.
-        error: why there is no file of it.
+        error: why there is no file of it, or why the file does not run on the device.
     """
 
     id: str
@@ -86,7 +87,8 @@ def reranked(run: Run) -> list[Evaluation]:
     ]
     if not stayed:
         errors = "; ".join(f"{one.id}: {one.error}" for one in known.values() if one.error)
-        raise ExportError(f"no finalist could be written in {run.job.device.precision}: {errors}")
+        precision = run.job.device.precision
+        raise ExportError(f"no finalist could be written and run in {precision}: {errors}")
     return stayed
 
 
@@ -185,9 +187,11 @@ def _measured(
         accuracy, error = None, None
         try:
             accuracy = _write(run, member, path)
-            paths[name] = path
+            error = _device_fault(run, path)
         except ExportError as refused:
             error = str(refused)
+        if error is None:
+            paths[name] = path
         known = member.values.get("accuracy")
         found.append(Finalist(name, known, accuracy, float(predicted[i]), None, error=error))
     progress("finalists: writing and running files", len(members), len(members))
@@ -204,6 +208,13 @@ def _measured(
         replace(one, measured_ms=times[one.id].latency_ms) if one.id in times else one
         for one in found
     ]
+
+
+def _device_fault(run: Run, path: Path) -> str | None:
+    """Return why a file does not run on the device; it takes no other finalist with it."""
+    own = run.job.device
+    reason = reason_not_to_run(run.device, own.runtime, path, precision=own.precision)
+    return None if reason is None else f"it does not run on {run.device.id}: {reason}"
 
 
 def _suffix(run: Run) -> str:
@@ -276,7 +287,7 @@ def _summary(run: Run) -> str:
             f"; they lose {np.median(known):.2%} of the images (median), at most {max(known):.2%}"
         )
     failed = sum(one.error is not None for one in found)
-    return text + (f"; {failed} could not be written" if failed else "")
+    return text + (f"; {failed} could not be written and run" if failed else "")
 
 
 def _lost(one: Finalist) -> float | None:

@@ -14,7 +14,15 @@ from edgenas.core.digits import small
 from edgenas.core.evaluation import Evaluation
 from edgenas.core.files import scratch_folder, sha256_of, write_json
 from edgenas.core.measurement import Measurement
-from edgenas.exporters.manifest import MeasuredLatency, with_checks, write_manifest
+from edgenas.exporters.manifest import (
+    Manifest,
+    MeasuredLatency,
+    untimed,
+    with_checks,
+    write_manifest,
+)
+from edgenas.exporters.validate import Check
+from edgenas.profiling.file_checks import runs_there
 from edgenas.profiling.measure import measure_files
 from edgenas.profiling.progress import Progress
 from edgenas.profiling.retrying import N_RETRIES
@@ -30,7 +38,7 @@ from edgenas.study.steps.device_checks import (
     file_checks,
     set_failed_aside,
 )
-from edgenas.study.steps.export import model_path, read_draft, sound_files
+from edgenas.study.steps.export import model_path, read_draft, sound_targets, written_targets
 from edgenas.study.steps.file_costs import costs_inputs, measure_files_costs, with_costs
 from edgenas.study.steps.pick import picked
 from edgenas.study.steps.proof import PROOF, make_proof
@@ -56,11 +64,16 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     bring_back(run)
     members = _members(run)
     outputs: list[Path] = []
+    checks: dict[str, list[Check]] = {}
     for runtime in run.runtimes:
-        outputs.append(_measure(run, runtime, members, progress))
-        costs = measure_files_costs(run, runtime, progress)
+        targets = sound_targets(run, runtime)
+        checks |= {target: file_checks(run, target, runtime, progress) for target in targets}
+        paths = [model_path(run, target) for target in targets if runs_there(checks[target])]
+        files = {path.name: path for path in paths}
+        outputs.append(_measure(run, runtime, members, files, progress))
+        costs = measure_files_costs(run, runtime, files, progress)
         outputs += [] if costs is None else [costs]
-    outputs += [_finish_manifest(run, target, progress) for target in run.exporters]
+    outputs += [_finish_manifest(run, target, checks) for target in written_targets(run)]
     write_json(run.folder / PROOF, make_proof(run))
     return [*outputs, run.folder / PROOF]
 
@@ -76,10 +89,15 @@ def _members(run: Run) -> list[Evaluation]:
     return chosen
 
 
-def _measure(run: Run, runtime: str, members: list[Evaluation], progress: Progress) -> Path:
+def _measure(
+    run: Run,
+    runtime: str,
+    members: Sequence[Evaluation],
+    files: Mapping[str, Path],
+    progress: Progress,
+) -> Path:
     """Time one runtime's share; timings of the same things with the same plan are kept."""
     section, precision = run.job.measure, run.job.device.precision
-    files = sound_files(run, runtime)
     subject = {
         "networks": [member.arch.id for member in members],
         "files": {name: sha256_of(path) for name, path in files.items()},
@@ -141,22 +159,29 @@ def _timing(measurement: Measurement) -> dict[str, Any]:
     }
 
 
-def _finish_manifest(run: Run, target: str, progress: Progress) -> Path:
+def _finish_manifest(run: Run, target: str, checks: Mapping[str, Sequence[Check]]) -> Path:
     """Put what was measured, and what the device says, into a file's manifest, beside the file."""
     manifest, path = read_draft(run, target), model_path(run, target)
     runtime = run.runtime_of(target)
     if manifest.status == "failed":
-        not_run = {**manifest.not_run, "measured_latency": "it failed its checks"}
-        manifest = manifest.model_copy(update={"not_run": not_run})
+        manifest = untimed(manifest, "it failed its checks")
     elif runtime is not None:
-        content = run.read(measured_path(run, runtime).relative_to(run.folder.path).as_posix())
-        latency = _measured_latency(content, path.name)
-        not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}
-        manifest = manifest.model_copy(update={"measured_latency": latency, "not_run": not_run})
-        manifest = with_costs(run, manifest, path.name, runtime)
-        checks = file_checks(run, target, runtime, progress)
-        manifest = with_checks(manifest, [*checks, *budget_checks(run, runtime, manifest)])
+        own = checks[target]
+        if runs_there(own):
+            manifest = _timed(run, manifest, path.name, runtime)
+            own = [*own, *budget_checks(run, runtime, manifest)]
+        else:
+            manifest = untimed(manifest, "it does not run there")
+        manifest = with_checks(manifest, own)
     return write_manifest(manifest, path)
+
+
+def _timed(run: Run, manifest: Manifest, name: str, runtime: str) -> Manifest:
+    content = run.read(measured_path(run, runtime).relative_to(run.folder.path).as_posix())
+    latency = _measured_latency(content, name)
+    not_run = {k: v for k, v in manifest.not_run.items() if k != "measured_latency"}
+    manifest = manifest.model_copy(update={"measured_latency": latency, "not_run": not_run})
+    return with_costs(run, manifest, name, runtime)
 
 
 def _measured_latency(content: Mapping[str, Any], name: str) -> MeasuredLatency:
@@ -187,7 +212,7 @@ def _summary(run: Run) -> str:
 MEASURE = Step(
     name="measure",
     needs=("profile", "search", "pick", "export"),
-    version=3,
+    version=4,
     inputs=_inputs,
     make=_make,
     summary=_summary,

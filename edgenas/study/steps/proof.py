@@ -12,7 +12,13 @@ from edgenas.core.objective import Constraint
 from edgenas.costs.kinds import KIND_OF
 from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.study.context import INTERVAL_COVERAGE, Run
-from edgenas.study.steps.export import EXPORT, has_failed, model_path
+from edgenas.study.steps.export import (
+    EXPORT,
+    has_failed,
+    model_path,
+    unwritten,
+    written_targets,
+)
 from edgenas.study.steps.finetune import FINETUNING
 from edgenas.study.steps.pick import PICK, picked
 from edgenas.study.steps.search import read_front
@@ -26,7 +32,7 @@ def make_proof(run: Run) -> dict[str, Any]:
     timings = {name: run.read(f"measured/{name}.json") for name in run.runtimes}
     pick, export = run.read(PICK), run.read(EXPORT)
     finetuned = run.read(FINETUNING)
-    files = [_file(run, target, timings) for target in run.exporters]
+    files = [_file(run, target, timings) for target in written_targets(run)]
     return {
         "schema_version": SCHEMA_VERSION,
         "job": run.job.name,
@@ -43,6 +49,7 @@ def make_proof(run: Run) -> dict[str, Any]:
         "n_test": export["n_test"],
         "limits": _limits(run, picked(run), {**pick["values"], **_tested(run, export, files)}),
         "files": files,
+        "unwritten": unwritten(run),
         "front": _front(run, timings),
     }
 

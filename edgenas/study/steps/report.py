@@ -244,7 +244,7 @@ def _blocks(run: Run) -> tuple[BlockCost, ...]:
 
 
 def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
-    files = []
+    files = [ExportedFile(target=name, error=why) for name, why in proof["unwritten"].items()]
     for entry in proof["files"]:
         predicted, measured = entry["predicted"] or {}, entry["measured"] or {}
         files.append(
