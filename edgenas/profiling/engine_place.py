@@ -23,6 +23,7 @@ from edgenas.exporters.base import Images, Signature
 from edgenas.exporters.place import BuildEntry, BuildSettings, Built, Place, TimingsEntry
 from edgenas.exporters.trial import Trial
 from edgenas.hardware.device import Device
+from edgenas.profiling.file_faults import Blaming, fault_of_file
 from edgenas.runtimes.agent_bench import AgentRuntime
 from edgenas.runtimes.base import RUNTIMES, Bench, LoadInfo, Runtime, runtimes_on
 from edgenas.runtimes.bench import open_bench
@@ -105,17 +106,25 @@ class DevicePlace(Place):
         self, path: Path, images: Mapping[str, Images], *, precision: str, timeout_s: float
     ) -> Trial:
         end = time.monotonic() + timeout_s
-        try:
-            with open_bench(
-                self.device, self.runtime, precision=precision, timeout_s=_START_S
-            ) as bench:
+        made: list[Trial] = []
+
+        def once(blaming: Blaming) -> None:
+            with (
+                open_bench(
+                    self.device, self.runtime, precision=precision, timeout_s=_START_S
+                ) as bench,
+                blaming(),
+            ):
                 loaded = bench.load(_KEY, path)
                 logits = {
                     name: _answers(bench, loaded, some, path, end) for name, some in images.items()
                 }
-        except RefusedError as error:
-            raise ExportError(f"{path}: {explained(str(error))}") from error
-        return Trial(_signature(loaded), logits, loaded.outside)
+                made.append(Trial(_signature(loaded), logits, loaded.outside))
+
+        fault = fault_of_file(self.device, once)
+        if fault is not None:
+            raise ExportError(f"{path}: {explained(fault)}")
+        return made[-1]
 
     def _builder(self, bench: Bench) -> EngineBuilder:
         if not isinstance(bench, EngineBuilder):

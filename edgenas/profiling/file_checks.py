@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from edgenas.core.errors import AgentError
 from edgenas.exporters.base import Exporter, Images
 from edgenas.exporters.validate import Check, delegate_check, top1_check, values_check
 from edgenas.hardware.device import Device
+from edgenas.profiling.file_faults import Blaming, fault_of_file
 from edgenas.profiling.footprint import measure_footprints
 from edgenas.profiling.progress import Progress, silent
-from edgenas.profiling.retrying import with_retries
 from edgenas.runtimes.base import RUNTIMES
 from edgenas.runtimes.bench import Bench, LoadInfo, open_bench
 
@@ -29,8 +29,6 @@ IN_DEVICE = (
 """Checks for which the file must have opened, in order."""
 
 _N_PROCESSES = 3
-_N_RETRIES = 1
-"""How often a file is tried again that has taken its measuring process with it."""
 _KEY = "file"
 
 
@@ -40,35 +38,22 @@ def reason_not_to_run(
     """Return why a file does not open or not run on a device, None if it does both.
 
     Raises:
-        DeviceError: the device cannot be reached or does not answer: nothing is known of the file.
+        DeviceError: the device cannot be reached or used: nothing is known of the file.
     """
 
-    def once() -> None:
-        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+    def once(blaming: Blaming) -> None:
+        with (
+            open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench,
+            blaming(),
+        ):
             bench.load(_KEY, path)  # which runs it once, too
 
-    return _fault(device, once)
+    return fault_of_file(device, once)
 
 
 def runs_there(checks: Sequence[Check]) -> bool:
     """Return whether a file opened and ran, by what `check_on_device` says of it."""
     return all(check.passed is not False for check in checks if check.name == OPENS)
-
-
-def _fault(device: Device, attempt: Callable[[], None]) -> str | None:
-    """Call `attempt`, which runs a file; return what the file made of it, None if nothing.
-
-    A process that is lost may have other reasons; the file's it is when it is lost again on a
-    device that answers.
-
-    Raises:
-        DeviceError: as `with_retries`, of a device that cannot be reached.
-    """
-    try:
-        with_retries(device, attempt, lambda: 0, n_retries=_N_RETRIES)
-    except AgentError as error:
-        return str(error)
-    return None
 
 
 def check_on_device(  # noqa: PLR0913
@@ -85,7 +70,7 @@ def check_on_device(  # noqa: PLR0913
     """Return the checks of a file that its own device makes, failed ones included.
 
     The file runs in the device's measuring process, with the settings that tables are made with.
-    Where the process is lost it is tried once more.
+    Where the process is lost or does not answer, the file is tried again.
 
     Args:
         device: on which it is to run.
@@ -98,26 +83,30 @@ def check_on_device(  # noqa: PLR0913
         progress: told how far it is.
 
     Raises:
-        DeviceError: the device cannot be reached or does not answer: nothing is known of the file.
+        DeviceError: the device cannot be reached or used: nothing is known of the file.
     """
     recipe = exporter.recipe
     made: list[Check] = []
 
-    def once() -> None:
-        with open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench:
+    def once(blaming: Blaming) -> None:
+        with (
+            open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench,
+            blaming(),
+        ):
             loaded = bench.load(_KEY, path)
             found = None
             if RUNTIMES.get(runtime).returns_outputs:
                 found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
-        footprint = measure_footprints(
-            device,
-            runtime,
-            {_KEY: path},
-            precision=recipe.precision,
-            n_processes=_N_PROCESSES,
-            timeout_s=timeout_s,
-            progress=progress,
-        )[_KEY]
+        with blaming():
+            footprint = measure_footprints(
+                device,
+                runtime,
+                {_KEY: path},
+                precision=recipe.precision,
+                n_processes=_N_PROCESSES,
+                timeout_s=timeout_s,
+                progress=progress,
+            )[_KEY]
         peak_kib = footprint.peak_memory_kib
         made[:] = [
             Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
@@ -129,7 +118,7 @@ def check_on_device(  # noqa: PLR0913
             else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
         ]
 
-    fault = _fault(device, once)
+    fault = fault_of_file(device, once)
     if fault is None:
         return made
     refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=fault)

@@ -139,12 +139,13 @@ def test_a_file_lies_nowhere_without_its_manifest(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    demand(home, "most_file_kib: 999")
-    with monkeypatch.context() as patched:
-        patched.setattr(export_step, "run_checks", killed)
-        with pytest.raises(KeyboardInterrupt):
-            again(run, until="export")
-    assert not list(run.glob("model.[ot]*"))
+    for i, step in enumerate(("run_checks", "write_manifest")):
+        demand(home, f"most_file_kib: {999 - i}")
+        with monkeypatch.context() as patched:
+            patched.setattr(export_step, step, killed)
+            with pytest.raises(KeyboardInterrupt):
+                again(run, until="export")
+        assert not list(run.glob("model.[ot]*"))
     again(run)
     for name in ("model.onnx", "model.tflite"):
         assert read_manifest(run / name).measured_latency is not None

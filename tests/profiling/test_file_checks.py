@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from edgenas.core.errors import AgentError, DeviceError
+from edgenas.core.errors import DeviceError
 from edgenas.exporters import Exporter, ExportRequest, get
 from edgenas.exporters.onnx import OnnxExporter
 from edgenas.exporters.tflite import TfliteExporter
 from edgenas.exporters.validate import Check
 from edgenas.hardware.device import load_device
-from edgenas.profiling import file_checks, retrying
 from edgenas.profiling.file_checks import (
     IN_DEVICE,
     OPENS,
@@ -24,8 +22,6 @@ from edgenas.profiling.file_checks import (
     reason_not_to_run,
     runs_there,
 )
-from edgenas.runtimes.base import Bench
-from edgenas.runtimes.bench import open_bench
 from edgenas.runtimes.benchmark_model import BenchmarkModel
 from edgenas.runtimes.onnxruntime import OnnxRuntime
 from edgenas.testing.exporter import small_request
@@ -137,31 +133,6 @@ def test_why_a_file_does_not_run_is_told_by_its_device(
     reason = reason_not_to_run(device, "litert", path, precision="float32")
     assert reason is not None
     assert "refused 'load'" in reason
-
-
-@pytest.mark.parametrize("n_lost", [1, 2])
-def test_a_process_that_is_lost_twice_is_the_files_fault(
-    request_small: ExportRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_lost: int
-) -> None:
-    opened: list[str] = []
-
-    @contextmanager
-    def failing(*args: object, **more: object) -> Iterator[Bench]:
-        opened.append("process")
-        with open_bench(*args, **more) as bench:  # type: ignore[arg-type]
-            if len(opened) <= n_lost:
-                raise AgentError("the measuring process died")
-            yield bench
-
-    monkeypatch.setattr(file_checks, "open_bench", failing)
-    monkeypatch.setattr(retrying, "_RETRY_S", (0.0,))
-    found = checks_of(get("onnx"), request_small, tmp_path / "model.onnx")
-    assert len(opened) == 2
-    assert runs_there(list(found.values())) == (n_lost == 1)
-    if n_lost == 2:
-        assert found[OPENS].detail == "the measuring process died"
-    else:
-        assert all(check.passed for check in found.values())
 
 
 def test_a_device_that_cannot_be_used_is_no_fault_of_the_file(

@@ -130,6 +130,11 @@ def test_the_pick_is_made_of_those_that_stay(monkeypatch: pytest.MonkeyPatch) ->
     assert stays.arch == front[0].arch
     assert stays.values == {"accuracy": 0.60, "latency_ms": 1.5}
     np.testing.assert_equal(len(reranked(run_with(0, front=4))), 4)
-    monkeypatch.setattr(finalists, "read_finalists", lambda run: found[2:])
-    with pytest.raises(ExportError, match="no such operator"):
-        reranked(run)
+
+
+def test_without_any_finalist_there_is_nothing_to_pick_from() -> None:
+    front = members(2)
+    out = [finalist(one, None, None, error="no such operator") for one in front]
+    finalists._refuse_none([finalist(front[0], 0.60, 1.5), out[1]], "int8")
+    with pytest.raises(ExportError, match=r"written and run in int8: .*: no such operator; .*:"):
+        finalists._refuse_none(out, "int8")

@@ -36,10 +36,11 @@ from edgenas.study.steps.pick import picked, predicted_costs, predicted_latency
 from edgenas.study.steps.quantise import load_model
 from edgenas.study.steps.written import inputs_of, request_of, what_fits
 
-EXPORT = "export/export.json"
+_FOLDER = "export"
+EXPORT = f"{_FOLDER}/export.json"
 BUNDLE_FOLDER = "bundle"
 """In which there is a folder for each file that is a result."""
-REFERENCE = "export/reference.npz"
+REFERENCE = f"{_FOLDER}/reference.npz"
 """``inputs``, normalised, shape (n, channels, height, width), and the network's ``logits``."""
 N_REFERENCE = 64
 """Validation images on which file and network are compared value by value."""
@@ -52,12 +53,12 @@ def model_path(run: Run, target: str) -> Path:
 
 def draft_path(run: Run, target: str) -> Path:
     """Return where the manifest waits for its measurement."""
-    return run.folder / f"export/{target}.json"
+    return run.folder / f"{_FOLDER}/{target}.json"
 
 
 def read_draft(run: Run, target: str) -> Manifest:
     """Return the manifest of a target's file, without a measured latency."""
-    return Manifest.model_validate(run.read(f"export/{target}.json"), strict=False)
+    return Manifest.model_validate(run.read(f"{_FOLDER}/{target}.json"), strict=False)
 
 
 def written_targets(run: Run) -> list[str]:
@@ -114,6 +115,7 @@ def _places(run: Run) -> dict[str, Any]:
 def _make(run: Run, progress: Progress) -> Sequence[Path]:
     _clear(run)
     request, test_accuracy = _request(run)
+    (run.folder / _FOLDER).mkdir(parents=True, exist_ok=True)
     outputs: list[Path] = []
     refused: dict[str, str] = {}
     for i, (target, exporter) in enumerate(run.exporters.items()):
@@ -121,9 +123,9 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         try:
             outputs += _export(run, target, exporter, request)
         except ExportError as error:
-            if len(run.exporters) == 1:
-                raise
             refused[target] = str(error)
+    if not outputs:
+        raise ExportError("\n".join(refused.values()))
     progress("writing and checking files", len(run.exporters), len(run.exporters))
     content = {
         "test_accuracy": test_accuracy,
@@ -155,6 +157,7 @@ def _reference(request: ExportRequest) -> bytes:
 
 def _clear(run: Run) -> None:
     """Remove the files of an earlier pick: nobody shall find two networks under one name."""
+    shutil.rmtree(run.folder / _FOLDER, ignore_errors=True)
     shutil.rmtree(run.folder / BUNDLE_FOLDER, ignore_errors=True)
     for suffix in formats_by_suffix():
         path = run.folder / f"model{suffix}"
@@ -197,11 +200,12 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     then the file lies in the step's own folder: what has a result's name has its manifest, too.
 
     Raises:
-        ExportError: the target cannot have this network; no file is left of it.
+        ExportError: the target cannot have this network.
+        StorageError: the file cannot be moved to its place.
     """
     path = model_path(run, target)
     request = exporter.with_calibration(request)
-    artifact = exporter.export(request, run.folder / "export" / path.name)
+    artifact = exporter.export(request, run.folder / _FOLDER / path.name)
     checks = run_checks(exporter, request, artifact)
     runtime = run.runtime_of(target)
     not_run = {}
@@ -224,7 +228,10 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     later = untimed(manifest, "the run has not got there yet")
     write_manifest(manifest if runtime is None else later, path)
     place = path if manifest.status == "passed" else failed_path(path)
-    artifact.path.replace(place)
+    try:
+        artifact.path.replace(place)
+    except OSError as error:
+        raise StorageError(f"cannot move {artifact.path} to {place}: {error.strerror}") from error
     return [place, draft]
 
 

@@ -80,16 +80,11 @@ def reranked(run: Run) -> list[Evaluation]:
     if not run.job.n_finalists:
         return members
     known = {one.id: one for one in read_finalists(run)}
-    stayed = [
+    return [
         replace(member, values=_values(member, known[member.arch.id]))
         for member in members
         if member.arch.id in known and _stays(known[member.arch.id])
     ]
-    if not stayed:
-        errors = "; ".join(f"{one.id}: {one.error}" for one in known.values() if one.error)
-        precision = run.job.device.precision
-        raise ExportError(f"no finalist could be written and run in {precision}: {errors}")
-    return stayed
 
 
 def costed(run: Run, members: Sequence[Evaluation]) -> list[Evaluation]:
@@ -168,9 +163,21 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
     if members:
         with scratch_folder() as folder:
             found = _measured(run, members, folder, progress)
+        _refuse_none(found, run.job.device.precision)
     entries = [asdict(one) for one in _judged(run, members, found)]
     write_json(run.folder / FINALISTS, {"finalists": entries})
     return [run.folder / FINALISTS]
+
+
+def _refuse_none(finalists: Sequence[Finalist], precision: str) -> None:
+    """Refuse finalists of which there is nothing to pick from; the step is then not done.
+
+    Raises:
+        ExportError: none could be written and run.
+    """
+    if all(one.error is not None for one in finalists):
+        errors = "; ".join(f"{one.id}: {one.error}" for one in finalists)
+        raise ExportError(f"no finalist could be written and run in {precision}: {errors}")
 
 
 def _measured(
