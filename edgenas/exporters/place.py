@@ -105,6 +105,7 @@ class Place(ABC):
         """Have the file at `path` opened there and answer; as `edgenas.exporters.trial.try_file`.
 
         Raises:
-            ExportError: it does not open or run there.
+            ExportError: it does not open or run there: it is refused, or ends its process, or
+                leaves it without an answer, time after time on a device that answers.
             MissingExtraError: the engine is not installed there.
         """

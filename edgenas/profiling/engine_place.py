@@ -105,7 +105,6 @@ class DevicePlace(Place):
     def try_file(  # noqa: D102
         self, path: Path, images: Mapping[str, Images], *, precision: str, timeout_s: float
     ) -> Trial:
-        end = time.monotonic() + timeout_s
         made: list[Trial] = []
 
         def once(blaming: Blaming) -> None:
@@ -115,6 +114,7 @@ class DevicePlace(Place):
                 ) as bench,
                 blaming(),
             ):
+                end = time.monotonic() + timeout_s
                 loaded = bench.load(_KEY, path)
                 logits = {
                     name: _answers(bench, loaded, some, path, end) for name, some in images.items()
@@ -178,14 +178,13 @@ def _answers(
         )
     logits = np.empty((len(images), *result.shape[1:]), np.float32)
     for i, image in enumerate(images):
-        left_s = end - time.monotonic()
-        if left_s <= 0:
+        if time.monotonic() >= end:
             raise ExportError(
                 f"{path}: {i} of {len(images)} images are answered, and the time for its checks is "
                 "over; raise timeout_s in the export recipe"
             )
         given = np.ascontiguousarray(image[np.newaxis].astype(source.dtype))
-        answer = bench.infer(_KEY, {source.name: given}, timeout_s=min(left_s, _ANSWER_S))
+        answer = bench.infer(_KEY, {source.name: given}, timeout_s=_ANSWER_S)
         logits[i] = answer[result.name][0]
     return logits
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgenas.core.errors import AgentError
+from edgenas.core.errors import RefusedError
 from edgenas.exporters.base import Exporter, Images
 from edgenas.exporters.validate import Check, delegate_check, top1_check, values_check
 from edgenas.hardware.device import Device
@@ -42,11 +42,10 @@ def reason_not_to_run(
     """
 
     def once(blaming: Blaming) -> None:
-        with (
-            open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench,
-            blaming(),
-        ):
-            bench.load(_KEY, path)  # which runs it once, too
+        with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+            device.connector.place(path)  # a link that stalls is not the file's fault
+            with blaming():
+                bench.load(_KEY, path)  # which runs it once, too
 
     return fault_of_file(device, once)
 
@@ -89,24 +88,23 @@ def check_on_device(  # noqa: PLR0913
     made: list[Check] = []
 
     def once(blaming: Blaming) -> None:
-        with (
-            open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench,
-            blaming(),
-        ):
-            loaded = bench.load(_KEY, path)
-            found = None
-            if RUNTIMES.get(runtime).returns_outputs:
-                found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
-        with blaming():
-            footprint = measure_footprints(
-                device,
-                runtime,
-                {_KEY: path},
-                precision=recipe.precision,
-                n_processes=_N_PROCESSES,
-                timeout_s=timeout_s,
-                progress=progress,
-            )[_KEY]
+        with open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench:
+            device.connector.place(path)
+            with blaming():
+                loaded = bench.load(_KEY, path)
+                found = None
+                if RUNTIMES.get(runtime).returns_outputs:
+                    found = _answers(bench, loaded, exporter, path, inputs, timeout_s)
+        footprint = measure_footprints(
+            device,
+            runtime,
+            {_KEY: path},
+            precision=recipe.precision,
+            n_processes=_N_PROCESSES,
+            timeout_s=timeout_s,
+            progress=progress,
+            loading=blaming,
+        )[_KEY]
         peak_kib = footprint.peak_memory_kib
         made[:] = [
             Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
@@ -154,7 +152,7 @@ def _answers(  # noqa: PLR0913
     (source,), result = loaded.inputs, loaded.outputs[0]
     size = source.shape[0]
     if len(inputs) < size:
-        raise AgentError(
+        raise RefusedError(  # asking again changes nothing
             f"{path} takes {size} images at once and {len(inputs)} are given; give as many"
         )
     found = []

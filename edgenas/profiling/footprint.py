@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -48,12 +49,13 @@ def measure_footprints(  # noqa: PLR0913
     timeout_s: float = 60.0,
     seed: int = 0,
     progress: Progress = silent,
+    loading: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> dict[str, Footprint]:
     """Return the footprint of each model file of a precision, by the caller's keys.
 
     Each file is loaded in `n_processes` processes of its own, in random order. The files are in
     the device's cache from the second time on. `timeout_s` is for starting a process; loading may
-    take as long as the runtime allows.
+    take as long as the runtime allows, and is done inside of `loading`.
 
     Raises:
         DeviceError: the device or the engine failed; nothing is returned for any file.
@@ -63,7 +65,10 @@ def measure_footprints(  # noqa: PLR0913
     with device.claim():
         for done, key in enumerate(map(str, order)):
             progress(f"loading on {runtime}", done, len(order))
-            with open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench:
+            with (
+                open_bench(device, runtime, precision=precision, timeout_s=timeout_s) as bench,
+                loading(),
+            ):
                 loads[key].append(bench.load(key, paths[key]))
     progress(f"loading on {runtime}", len(order), len(order))
     return {key: _footprint(loads[key]) for key in paths}

@@ -14,7 +14,7 @@ import pytest
 from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError, RefusedError
 from edgenas.exporters import get
 from edgenas.hardware.device import Device, load_device
-from edgenas.profiling import file_checks, retrying
+from edgenas.profiling import file_checks, file_faults, retrying
 from edgenas.profiling.file_checks import IN_DEVICE, OPENS, check_on_device
 from edgenas.profiling.file_faults import Blaming, fault_of_file
 from edgenas.runtimes.base import Bench
@@ -32,6 +32,7 @@ def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Peer:
     found = local_peer(tmp_path / "peer")
     monkeypatch.setenv("EDGENAS_HOME", str(found.home))
     monkeypatch.setattr(retrying, "_RETRY_S", (0.0,))
+    monkeypatch.setattr(file_faults, "_PAUSE_S", 0.0)
     return found
 
 
@@ -101,6 +102,22 @@ def test_a_device_that_is_gone_between_two_attempts_is_no_fault_of_the_file(
     with pytest.raises(DeviceTimeoutError, match="the board"):
         fault_of_file(device, attempt)
     assert len(made) == 1
+
+
+def test_what_the_device_loses_between_counts_for_the_file(device: Device) -> None:
+    """A link that comes and goes: so many in a row, or none."""
+    fates = iter(["file", "file", "device", "file", "file", "device", "file", "file", ""])
+
+    def attempt(blaming: Blaming) -> None:
+        fate = next(fates)
+        if fate == "device":
+            raise DeviceTimeoutError("the board does not answer")
+        with device.claim(), blaming():
+            if fate == "file":
+                raise LOST
+
+    assert fault_of_file(device, attempt) is None
+    assert next(fates, None) is None
 
 
 @pytest.mark.parametrize("n_killed", [1, N_ATTEMPTS])

@@ -125,7 +125,7 @@ def _make(run: Run, progress: Progress) -> Sequence[Path]:
         except ExportError as error:
             refused[target] = str(error)
     if not outputs:
-        raise ExportError("\n".join(refused.values()))
+        raise ExportError("\n".join(f"{target}: {why}" for target, why in refused.items()))
     progress("writing and checking files", len(run.exporters), len(run.exporters))
     content = {
         "test_accuracy": test_accuracy,
