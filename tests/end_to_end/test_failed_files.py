@@ -117,6 +117,7 @@ def test_a_target_that_cannot_have_the_network_takes_no_other_with_it(
     assert (bundles["made"], list(bundles["refused"])) == (["onnx"], ["tflite"])
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Export failed: TFLite has no operator Mish" in page
+    assert "There is no bundle for tflite: there is no file: TFLite has no operator Mish." in page
     assert [path.name for path in export(run).bundles] == ["onnx", "tflite"]
     with monkeypatch.context() as patched:
         patched.setattr(TfliteExporter, "export", refuse)
@@ -160,6 +161,7 @@ def test_it_is_reported_and_tried_again(run: Path, home: Path) -> None:
     assert failed.value.failed == ("size",)
     page = (run / "report.html").read_text(encoding="utf-8")
     assert page.count('<span class="bad">failed</span>') == 1
+    assert "There is no bundle for tflite: its checks failed: size." in page
     with pytest.raises(ValidationError, match=r"model\.tflite"):
         export(run)
     demand(home, "most_file_kib: 1000")

@@ -39,6 +39,7 @@ from edgenas.study.report import (
 )
 from edgenas.study.steps import differentiable
 from edgenas.study.steps.accuracy_sentences import accuracy_sentences
+from edgenas.study.steps.bundle import BUNDLES
 from edgenas.study.steps.candidates import decisive_candidates
 from edgenas.study.steps.differentiable import LEARNED
 from edgenas.study.steps.finalists import read_finalists
@@ -244,7 +245,7 @@ def _blocks(run: Run) -> tuple[BlockCost, ...]:
 
 
 def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
-    files = [ExportedFile(target=name, error=why) for name, why in proof["unwritten"].items()]
+    files = []
     for entry in proof["files"]:
         predicted, measured = entry["predicted"] or {}, entry["measured"] or {}
         files.append(
@@ -271,6 +272,7 @@ def _exports(proof: dict[str, Any]) -> tuple[ExportedFile, ...]:
                 failed=entry["status"] == "failed",
             )
         )
+    files += [ExportedFile(target=name, error=why) for name, why in proof["unwritten"].items()]
     return tuple(files)
 
 
@@ -352,6 +354,8 @@ def _warnings(run: Run, proof: dict[str, Any]) -> list[str]:
     found = []
     if budget_kept(proof) is False:
         found.append("A limit of the budget was not kept; see the proof.")
+    refused = run.read(BUNDLES)["refused"]
+    found += [f"There is no bundle for {target}: {reason}." for target, reason in refused.items()]
     every = {**run.all_models, **run.other_devices}
     for name, model in every.items():
         found += [f"The table for {name}: {caveat}." for caveat in model.caveats]
@@ -405,7 +409,7 @@ def _summary(run: Run) -> str:
 REPORT = Step(
     name="report",
     needs=_BEFORE,
-    version=1,
+    version=2,
     inputs=_inputs,
     make=_make,
     summary=_summary,
