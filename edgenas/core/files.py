@@ -83,6 +83,18 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def move(path: Path, target: Path) -> None:
+    """Give a file another name on the same disk, in place of what has it.
+
+    Raises:
+        StorageError: it cannot be renamed.
+    """
+    try:
+        path.replace(target)
+    except OSError as error:
+        raise StorageError(f"cannot rename {path} to {target}: {error.strerror}") from error
+
+
 def sha256_of(path: Path) -> str:
     """Return the hex SHA-256 of a file's content."""
     with path.open("rb") as stream:

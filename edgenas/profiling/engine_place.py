@@ -23,7 +23,7 @@ from edgenas.exporters.base import Images, Signature
 from edgenas.exporters.place import BuildEntry, BuildSettings, Built, Place, TimingsEntry
 from edgenas.exporters.trial import Trial
 from edgenas.hardware.device import Device
-from edgenas.profiling.file_faults import Blaming, fault_of_file
+from edgenas.profiling.file_faults import Blaming, Fault, run_or_blame
 from edgenas.runtimes.agent_bench import AgentRuntime
 from edgenas.runtimes.base import RUNTIMES, Bench, LoadInfo, Runtime, runtimes_on
 from edgenas.runtimes.bench import open_bench
@@ -105,9 +105,7 @@ class DevicePlace(Place):
     def try_file(  # noqa: D102
         self, path: Path, images: Mapping[str, Images], *, precision: str, timeout_s: float
     ) -> Trial:
-        made: list[Trial] = []
-
-        def once(blaming: Blaming) -> None:
+        def once(blaming: Blaming) -> Trial:
             with (
                 open_bench(
                     self.device, self.runtime, precision=precision, timeout_s=_START_S
@@ -119,12 +117,12 @@ class DevicePlace(Place):
                 logits = {
                     name: _answers(bench, loaded, some, path, end) for name, some in images.items()
                 }
-                made.append(Trial(_signature(loaded), logits, loaded.outside))
+                return Trial(_signature(loaded), logits, loaded.outside)
 
-        fault = fault_of_file(self.device, once)
-        if fault is not None:
-            raise ExportError(f"{path}: {explained(fault)}")
-        return made[-1]
+        made = run_or_blame(self.device, once)
+        if isinstance(made, Fault):
+            raise ExportError(f"{path}: {explained(made.reason)}")
+        return made
 
     def _builder(self, bench: Bench) -> EngineBuilder:
         if not isinstance(bench, EngineBuilder):

@@ -12,7 +12,7 @@ from edgenas.core.errors import RefusedError
 from edgenas.exporters.base import Exporter, Images
 from edgenas.exporters.validate import Check, delegate_check, top1_check, values_check
 from edgenas.hardware.device import Device
-from edgenas.profiling.file_faults import Blaming, fault_of_file
+from edgenas.profiling.file_faults import Blaming, Fault, run_or_blame
 from edgenas.profiling.footprint import measure_footprints
 from edgenas.profiling.progress import Progress, silent
 from edgenas.runtimes.base import RUNTIMES
@@ -47,7 +47,8 @@ def reason_not_to_run(
             with blaming():
                 bench.load(_KEY, path)  # which runs it once, too
 
-    return fault_of_file(device, once)
+    fault = run_or_blame(device, once)
+    return None if fault is None else fault.reason
 
 
 def runs_there(checks: Sequence[Check]) -> bool:
@@ -85,9 +86,8 @@ def check_on_device(  # noqa: PLR0913
         DeviceError: the device cannot be reached or used: nothing is known of the file.
     """
     recipe = exporter.recipe
-    made: list[Check] = []
 
-    def once(blaming: Blaming) -> None:
+    def once(blaming: Blaming) -> list[Check]:
         with open_bench(device, runtime, precision=recipe.precision, timeout_s=timeout_s) as bench:
             device.connector.place(path)
             with blaming():
@@ -106,7 +106,7 @@ def check_on_device(  # noqa: PLR0913
             loading=blaming,
         )[_KEY]
         peak_kib = footprint.peak_memory_kib
-        made[:] = [
+        return [
             Check(OPENS, True, None, None, f"opened and run on {device.id} by {runtime}"),
             *_compared(exporter, runtime, reference, found),
             delegate_check(recipe, loaded.outside, name=IN_DEVICE[2]),
@@ -116,10 +116,10 @@ def check_on_device(  # noqa: PLR0913
             else _at_most(IN_DEVICE[4], peak_kib, recipe.most_peak_memory_kib, "KiB at most"),
         ]
 
-    fault = fault_of_file(device, once)
-    if fault is None:
+    made = run_or_blame(device, once)
+    if not isinstance(made, Fault):
         return made
-    refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=fault)
+    refused = Check(OPENS, passed=False, measured=None, tolerance=None, detail=made.reason)
     return [refused, *(_not_made(name, "the file does not run there") for name in IN_DEVICE)]
 
 

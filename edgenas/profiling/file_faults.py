@@ -6,10 +6,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 from edgenas.core.errors import AgentError, DeviceError, DeviceTimeoutError, RefusedError
 from edgenas.hardware.device import Device
-from edgenas.profiling.retrying import N_RETRIES, with_retries
+from edgenas.profiling.retrying import N_RETRIES, Result, with_retries
 
 log = logging.getLogger(__name__)
 
@@ -22,8 +23,15 @@ _PAUSE_S = 1.0
 """Before it is tried again: what disturbs may pass."""
 
 
-def fault_of_file(device: Device, attempt: Callable[[Blaming], None]) -> str | None:
-    """Return why a file does not run on a device, None if it does.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A file is at fault: what it was refused or lost with."""
+
+    reason: str
+
+
+def run_or_blame(device: Device, attempt: Callable[[Blaming], Result]) -> Result | Fault:
+    """Return what `attempt` makes of a file on a device, or why the file does not run there.
 
     A refusal is the file's fault. A process that is lost, or does not answer, may have other
     reasons: the file is tried again, in a new process, once the device is seen to answer. What
@@ -37,47 +45,30 @@ def fault_of_file(device: Device, attempt: Callable[[Blaming], None]) -> str | N
     Raises:
         DeviceError: the device cannot be reached or used: nothing is known of the file.
     """
-    case = _Case(device, attempt)
-    with device.claim():
-        _ = device.fingerprint  # by which the device is known again
-        with_retries(device, case.until_known, lambda: 0, n_retries=N_RETRIES)
-    return str(case.lost[-1]) if case.lost else None
-
-
-class _Case:
-    """A file and what it was lost with, in attempts in a row."""
-
-    def __init__(self, device: Device, attempt: Callable[[Blaming], None]) -> None:
-        self.device, self.attempt = device, attempt
-        self.lost: list[DeviceError] = []
-
-    def until_known(self) -> None:
-        """Run the file until it has run, is refused, or was lost too often."""
-        self.lost.clear()
-        while (error := self._loss()) is not None:
-            if isinstance(error, RefusedError):
-                return
-            self.device.renew()
-            if len(self.lost) == _N_LOST:
-                return
-            log.warning("%s; trying the file again (%d)", error, len(self.lost))
-            time.sleep(_PAUSE_S)
-        self.lost.clear()
-
-    def _loss(self) -> DeviceError | None:
-        n_before = len(self.lost)
-        try:
-            self.attempt(self._blaming)
-        except DeviceError:
-            if len(self.lost) == n_before:
-                raise
-            return self.lost[-1]
-        return None
+    lost: list[DeviceError] = []
 
     @contextmanager
-    def _blaming(self) -> Iterator[None]:
+    def blaming() -> Iterator[None]:
         try:
             yield
         except (AgentError, DeviceTimeoutError) as error:
-            self.lost.append(error)
+            lost.append(error)
             raise
+
+    def until_known() -> Result | Fault:
+        lost.clear()
+        while len(lost) < _N_LOST:
+            if lost:
+                log.warning("%s; trying the file again (%d)", lost[-1], len(lost))
+                time.sleep(_PAUSE_S)
+            try:
+                return attempt(blaming)
+            except DeviceError as error:
+                if error not in lost:
+                    raise
+                if isinstance(error, RefusedError):
+                    break
+                device.renew()
+        return Fault(str(lost[-1]))
+
+    return with_retries(device, until_known, lambda: 0, n_retries=N_RETRIES)

@@ -47,9 +47,7 @@ def measure_files(  # noqa: PLR0913
     shares = plan.visits_of_processes()
     orders = _orders(keys, shares, plan.seed)
     run = _Run(device, runtime, paths, plan, orders, precision, progress)
-    with device.claim():
-        _ = device.fingerprint  # by which the device is known again
-        with_retries(device, run.attempt, lambda: run.n_done, n_retries=n_retries)
+    with_retries(device, run.attempt, lambda: run.n_done, n_retries=n_retries)
     return {key: Measurement(key, np.array(run.samples[key]), tuple(shares)) for key in keys}
 
 

@@ -101,7 +101,6 @@ def measure_costs(  # noqa: PLR0913
     """
     found: dict[str, dict[Kind, MeasuredCost]] = {key: {} for key in paths}
     with device.claim():
-        _ = device.fingerprint  # by which the device is known again
         for source in dict.fromkeys(SOURCES[kind] for kind in kinds):
             own = [kind for kind in kinds if SOURCES[kind] == source]
             chosen = settings.of(source)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -100,6 +101,14 @@ class Peer:
     def home(self) -> Path:
         """A folder for EDGENAS_HOME."""
         return self.folder / "home"
+
+
+def check_clean(peer: Peer) -> None:
+    """Nothing that was started, held or changed on the device is left."""
+    end = time.monotonic() + 20
+    while peer.processes() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert (peer.processes(), peer.unrestored(), peer.locks()) == ([], [], [])
 
 
 def local_peer(folder: Path) -> Peer:

@@ -31,7 +31,7 @@ from edgenas.profiling.workload import ProfileSettings, Workload, model_bytes
 from edgenas.spaces.base import SearchSpace
 from edgenas.testing.disk import small_disk
 from edgenas.testing.missing import skip_outside_ci
-from edgenas.testing.peers import BEFORE, MEASURING, Peer, local_peer, ssh_peer
+from edgenas.testing.peers import BEFORE, MEASURING, Peer, check_clean, local_peer, ssh_peer
 from edgenas.testing.sshd import Sshd, make_key, missing_program, running_sshd, trust
 
 Samples = dict[int, tuple[str, float, list[float]]]
@@ -130,14 +130,6 @@ def check_whole(table: CostTable, order: list[str], read_samples: ReadSamples) -
     assert times == sorted(times)
     assert not path.with_name(f"{path.stem}.journal.jsonl").exists()
     return samples
-
-
-def check_clean(peer: Peer) -> None:
-    """Nothing that was started, held or changed on the device is left."""
-    end = time.monotonic() + 20
-    while peer.processes() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert (peer.processes(), peer.unrestored(), peer.locks()) == ([], [], [])
 
 
 def signal_agents(peer: Peer, number: int) -> None:

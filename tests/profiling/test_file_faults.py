@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +15,11 @@ from edgenas.exporters import get
 from edgenas.hardware.device import Device, load_device
 from edgenas.profiling import file_checks, file_faults, retrying
 from edgenas.profiling.file_checks import IN_DEVICE, OPENS, check_on_device
-from edgenas.profiling.file_faults import Blaming, fault_of_file
+from edgenas.profiling.file_faults import Blaming, Fault, run_or_blame
 from edgenas.runtimes.base import Bench
 from edgenas.runtimes.bench import open_bench
 from edgenas.testing.exporter import small_request
-from edgenas.testing.peers import Peer, local_peer
+from edgenas.testing.peers import Peer, check_clean, local_peer
 
 LOST = AgentError("the measuring process died")
 N_ATTEMPTS = 3
@@ -45,23 +44,21 @@ def device(peer: Peer) -> Device:
 def _clean(peer: Peer) -> Iterator[None]:
     """Whatever came of it, nothing is held, changed or still running."""
     yield
-    end = time.monotonic() + 20
-    while peer.processes() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert (peer.processes(), peer.unrestored(), peer.locks()) == ([], [], [])
+    check_clean(peer)
 
 
 def failing(
     device: Device, error: DeviceError, times: int
-) -> tuple[Callable[[Blaming], None], list[int]]:
-    """Return an attempt that claims as a bench does and fails some times, and their number."""
+) -> tuple[Callable[[Blaming], int], list[int]]:
+    """Return an attempt that claims as a bench does and fails some times, and all of them."""
     made: list[int] = []
 
-    def attempt(blaming: Blaming) -> None:
+    def attempt(blaming: Blaming) -> int:
         with device.claim(), blaming():
             made.append(len(made))
             if len(made) <= times:
                 raise error
+        return len(made)
 
     return attempt, made
 
@@ -72,14 +69,14 @@ def test_what_is_lost_every_time_is_the_files_fault(
     device: Device, error: DeviceError, times: int
 ) -> None:
     attempt, made = failing(device, error, times)
-    reason = fault_of_file(device, attempt)
-    assert reason == (str(error) if times == N_ATTEMPTS else None)
+    found = run_or_blame(device, attempt)
+    assert found == (Fault(str(error)) if times == N_ATTEMPTS else times + 1)
     assert len(made) == min(times + 1, N_ATTEMPTS)
 
 
 def test_a_refusal_is_the_files_fault_at_once(device: Device) -> None:
     attempt, made = failing(device, RefusedError("refused 'load': no such operator"), 9)
-    assert fault_of_file(device, attempt) == "refused 'load': no such operator"
+    assert run_or_blame(device, attempt) == Fault("refused 'load': no such operator")
     assert len(made) == 1
 
 
@@ -88,7 +85,7 @@ def test_what_fails_before_the_file_is_the_devices_fault(device: Device) -> None
         raise AgentError("the measuring process does not come up")
 
     with pytest.raises(AgentError, match="does not come up"):
-        fault_of_file(device, attempt)
+        run_or_blame(device, attempt)
 
 
 def test_a_device_that_is_gone_between_two_attempts_is_no_fault_of_the_file(
@@ -100,7 +97,7 @@ def test_a_device_that_is_gone_between_two_attempts_is_no_fault_of_the_file(
     attempt, made = failing(device, LOST, 9)
     monkeypatch.setattr(Device, "renew", renew)
     with pytest.raises(DeviceTimeoutError, match="the board"):
-        fault_of_file(device, attempt)
+        run_or_blame(device, attempt)
     assert len(made) == 1
 
 
@@ -116,7 +113,7 @@ def test_what_the_device_loses_between_counts_for_the_file(device: Device) -> No
             if fate == "file":
                 raise LOST
 
-    assert fault_of_file(device, attempt) is None
+    assert run_or_blame(device, attempt) is None
     assert next(fates, None) is None
 
 

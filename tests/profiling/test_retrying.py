@@ -1,6 +1,7 @@
 """New starts of a measurement: how often, after which waits, and after which errors."""
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,14 +14,15 @@ from edgenas.core.errors import (
     StorageError,
 )
 from edgenas.hardware.device import Device, load_device
+from edgenas.profiling import retrying
 from edgenas.profiling.retrying import with_retries
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds waited, without waiting."""
+    """The seconds waited before new starts, without waiting; other modules sleep as ever."""
     slept: list[float] = []
-    monkeypatch.setattr("edgenas.profiling.retrying.time.sleep", slept.append)
+    monkeypatch.setattr(retrying, "time", SimpleNamespace(sleep=slept.append))
     return slept
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgenas.core.artifact import failed_path
 from edgenas.core.errors import StorageError, ValidationError
+from edgenas.core.files import move
 from edgenas.costs.kinds import KIND_OF
 from edgenas.exporters.manifest import Manifest, read_manifest
 from edgenas.exporters.validate import Check, refusal, set_aside
@@ -82,10 +83,7 @@ def bring_back(run: Run) -> None:
         broken = failed_path(path)
         if has_failed(run, target) or path.exists() or not broken.exists():
             continue
-        try:
-            broken.replace(path)
-        except OSError as error:
-            raise StorageError(f"cannot rename {broken}: {error.strerror}") from error
+        move(broken, path)
 
 
 def set_failed_aside(run: Run) -> None:

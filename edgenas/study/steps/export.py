@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from edgenas.core.artifact import failed_path, formats_by_suffix
 from edgenas.core.errors import ExportError, StorageError, ValidationError
-from edgenas.core.files import write_bytes, write_json
+from edgenas.core.files import move, write_bytes, write_json
 from edgenas.exporters import Exporter, ExportRequest
 from edgenas.exporters.base import Images
 from edgenas.exporters.manifest import (
@@ -228,10 +228,7 @@ def _export(run: Run, target: str, exporter: Exporter, request: ExportRequest) -
     later = untimed(manifest, "the run has not got there yet")
     write_manifest(manifest if runtime is None else later, path)
     place = path if manifest.status == "passed" else failed_path(path)
-    try:
-        artifact.path.replace(place)
-    except OSError as error:
-        raise StorageError(f"cannot move {artifact.path} to {place}: {error.strerror}") from error
+    move(artifact.path, place)
     return [place, draft]
 
 
